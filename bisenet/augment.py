@@ -1,0 +1,101 @@
+"""The paper's augmentation (Section 5, Training), each sample resampled once from the source pixels.
+
+Scaling, cropping and the final resize are one geometric map, so only the region that the network will see is
+computed, and nothing is interpolated twice. Image and labels follow the same map.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bisenet.data import IGNORE, Pair
+
+Size = tuple[int, int]
+
+# ImageNet's statistics; the paper does not name its own.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+PADDING = tuple(round(255 * m) for m in MEAN)  # zero after normalisation
+SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random flip, random scale, random crop, resize; sizes are (height, width).
+
+    `image_size`: the size of the image at scale 1 (Cityscapes: 1024x2048); files of another size are brought to it.
+    `crop`: cut from the scaled image, padded where that is smaller. `input_size`: what the network sees of a crop.
+    """
+
+    image_size: Size
+    crop: Size
+    input_size: Size
+    scales: tuple[float, ...] = SCALES
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        largest = tuple(round(max(self.scales) * side) for side in self.image_size)
+        if self.crop[0] > largest[0] or self.crop[1] > largest[1]:
+            raise ValueError(
+                f"crop {self.crop} is larger than the image {self.image_size} at its largest scale, {largest}: "
+                "every sample would be padded; make the crop smaller or the image larger"
+            )
+
+    def __call__(self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Pair:
+        """One random sample of a pair, at `input_size`."""
+        scale = float(rng.choice(self.scales))
+        corner = rng.random(2)
+        flip = self.flip and rng.random() < 0.5
+        rows = _axis(image.shape[0], self.image_size[0] * scale, self.crop[0], self.input_size[0], corner[0])
+        columns = _axis(image.shape[1], self.image_size[1] * scale, self.crop[1], self.input_size[1], corner[1])
+        return resample(image, labels, rows, columns, self.input_size, flip)
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Along one axis: source pixels [start, stop) land on the output pixels [first, last)."""
+
+    start: float
+    stop: float
+    first: int
+    last: int
+
+
+def _axis(source: int, scaled: float, crop: int, output: int, position: float) -> Axis:
+    """Where a crop of a scaled axis lies in the source; `position` in [0, 1) slides it over the free play."""
+    if scaled >= crop:
+        start = position * (scaled - crop)
+        return Axis(start * source / scaled, (start + crop) * source / scaled, 0, output)
+    covered = max(1, round(scaled * output / crop))  # the rest of the crop is padding
+    first = int(position * (output - covered + 1))
+    return Axis(0.0, float(source), first, first + covered)
+
+
+def resample(image: np.ndarray, labels: np.ndarray, rows: Axis, columns: Axis, size: Size, flip: bool) -> Pair:
+    """Image (bilinear, antialiased when shrunk) and labels (nearest) over the same region; padding outside."""
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    extent = (columns.last - columns.first, rows.last - rows.first)
+    inside = np.s_[rows.first : rows.last, columns.first : columns.last]
+    new_image = np.full((*size, 3), PADDING, dtype=np.uint8)
+    new_labels = np.full(size, IGNORE, dtype=np.uint8)
+    new_image[inside] = Image.fromarray(image).resize(extent, Image.Resampling.BILINEAR, box)
+    new_labels[inside] = Image.fromarray(labels).resize(extent, Image.Resampling.NEAREST, box)
+    return (new_image[:, ::-1], new_labels[:, ::-1]) if flip else (new_image, new_labels)
+
+
+def to_size(image: np.ndarray, size: Size) -> np.ndarray:
+    """The whole image at (height, width), bilinear and antialiased."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def to_tensor(images: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> normalised float32 (N, 3, H, W), channels-last in memory."""
+    mean, std = (torch.tensor(v, device=images.device) * 255 for v in (MEAN, STD))
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)

@@ -1,0 +1,72 @@
+"""From class maps to mIoU: integer confusion matrices over full-resolution labels, no tricks.
+
+No epsilon anywhere: a class that neither the labels nor the predictions hold has no IoU (NaN) and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from bisenet.augment import to_size, to_tensor
+from bisenet.data import IGNORE, PairDataset
+from bisenet.model import Size
+
+
+def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """int64 (K, K), rows are labels and columns predictions; ignored pixels are not counted."""
+    return multiclass_confusion_matrix(
+        predictions, labels.long(), num_classes, ignore_index=IGNORE, validate_args=False
+    )
+
+
+def iou(matrix: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, float64 (K,) in [0, 1]; NaN for an absent class."""
+    matrix = np.asarray(matrix, dtype=np.int64)
+    intersection = np.diag(matrix)
+    union = matrix.sum(0) + matrix.sum(1) - intersection
+    return np.divide(intersection, union, out=np.full(len(matrix), np.nan), where=union > 0)
+
+
+def miou(matrix: np.ndarray) -> float:
+    """Mean IoU over the classes that occur, in percent; NaN if none does."""
+    values = iou(matrix)
+    return 100 * float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
+
+
+def pixel_accuracy(matrix: np.ndarray) -> float:
+    """Share of the counted pixels that are right, in percent; NaN if no pixel counts."""
+    total = np.asarray(matrix).sum()
+    return 100 * float(np.trace(matrix) / total) if total else float("nan")
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, image: np.ndarray, input_size: Size, device: torch.device) -> Tensor:
+    """Logits (1, K, H, W) at the size of the image, uint8 (H, W, 3), which the network sees at `input_size`.
+
+    Section 5, Inference: resize, run, resize the logits back.
+    """
+    seen = torch.from_numpy(np.array(to_size(image, input_size)))[None].to(device)
+    return cast(Tensor, model(to_tensor(seen), size=image.shape[:2]))
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, dataset: PairDataset, input_size: Size, device: torch.device, indices: Iterable[int]
+) -> Tensor:
+    """The confusion matrix, int64 (K, K) on `device`, over the images `indices` of a data set."""
+    training = model.training
+    model.eval()
+    num_classes = len(dataset.info.classes)
+    total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+    for index in indices:
+        image, labels = dataset.load(index)
+        classes = predict(model, image, input_size, device).argmax(1)[0]
+        total += confusion(classes, torch.from_numpy(np.array(labels)).to(device), num_classes)
+    model.train(training)
+    return total

@@ -1,0 +1,261 @@
+"""From a row to a finished run: find its record, or train it and write one.
+
+A run is identified by what defines its numbers: data set, seed, model and training configuration. Records live
+in two places: `results/records/` holds those that came with the repository, and `results/runs/` yours. Reading
+(`train = False`) shows the former, reproducing (`train = True`) trusts only the latter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+import torchvision
+from filelock import FileLock
+from lightning.fabric import Fabric
+
+from bisenet import paper
+from bisenet.data import DATASETS, PairDataset, open_dataset
+from bisenet.evaluate import evaluate
+from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.train import Execution, TrainConfig, Watcher, fit
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+Record = dict[str, Any]
+
+
+def results_folder() -> Path:
+    """`results/` in the repository, or where the environment variable BISENET_RESULTS points."""
+    return Path(os.environ.get("BISENET_RESULTS", REPOSITORY / "results"))
+
+
+def records_folder() -> Path:
+    """Records that came with the repository."""
+    return REPOSITORY / "results" / "records"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One row x data set x scale x seed."""
+
+    row: str
+    dataset: str
+    scale: str
+    seed: int
+    model: ModelConfig
+    training: TrainConfig
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What two runs share if and only if they are the same experiment."""
+        return {
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "model": dataclasses.asdict(self.model),
+            "training": dataclasses.asdict(self.training),
+        }
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}-{self.dataset}-{self.scale}-seed{self.seed}-{self.hash}"
+
+
+def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
+    """The run of a row; ValueError for an unknown data set or scale."""
+    training = dataclasses.replace(paper.recipe(dataset, scale), ohem=row.ohem)
+    model = dataclasses.replace(row.model, num_classes=len(DATASETS[dataset].classes))
+    return Run(row.id, dataset, scale, seed, model, training)
+
+
+def find(run: Run, mine: bool) -> Record | None:
+    """The record of a run, by its hash: among yours, or among those that came with the repository."""
+    pattern = f"runs/*-{run.hash}/record.json" if mine else f"*-{run.hash}.json"
+    folder = results_folder() if mine else records_folder()
+    for path in sorted(folder.glob(pattern)):
+        return json.loads(path.read_text())
+    return None
+
+
+def weights_path(run: Run) -> Path:
+    """Where the weights of your run are, once it is recorded; rows of other tables may have trained it."""
+    return next(results_folder().glob(f"runs/*-{run.hash}/weights.safetensors"), _folder(run) / "weights.safetensors")
+
+
+def _folder(run: Run) -> Path:
+    return results_folder() / "runs" / run.name
+
+
+def get(
+    run: Run,
+    *,
+    data_root: str | Path | None = None,
+    execution: Execution | None = None,
+    watch: Watcher | None = None,
+) -> Record:
+    """The record of a run of yours: found, or else trained (or taken up where it was interrupted).
+
+    A second process that asks for the same run waits until the first is done and then finds its record.
+    """
+    if record := find(run, mine=True):
+        return record
+    execution = execution or Execution()
+    train_set, test_set = datasets(run, data_root)
+    _check_writable(_folder(run))
+    fabric = execution.fabric()
+    with _alone(run, fabric):
+        if record := find(run, mine=True):
+            return record
+        return _train(run, execution, fabric, train_set, test_set, watch)
+
+
+def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairDataset]:
+    """Training and test set of a run."""
+    training = run.training
+    splits = (training.train_split, training.test_split)
+    first, second = (open_dataset(run.dataset, s, root=data_root, size=training.image_size) for s in splits)
+    return first, second
+
+
+def collect(
+    rows: Iterable[paper.Row], dataset: str, scale: str, seeds: Iterable[int], *, train: bool, **options: Any
+) -> dict[str, list[Record]]:
+    """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`)."""
+    runs = {row.id: [plan(row, dataset, scale, seed) for seed in seeds] for row in rows}
+    if train:
+        return {id: [get(run, **options) for run in of_row] for id, of_row in runs.items()}
+    return {id: [record for run in of_row if (record := find(run, mine=False))] for id, of_row in runs.items()}
+
+
+def _check_writable(folder: Path) -> None:
+    """Notice a read-only or full disk before hours of training, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f"probe.{os.getpid()}"
+        probe.write_bytes(bytes(1 << 20))
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {folder} ({error.strerror}); free some space, or set BISENET_RESULTS to another folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def _alone(run: Run, fabric: Fabric) -> Iterator[None]:
+    """One process group at a time; the lock goes with the process, even if it is killed."""
+    lock = FileLock(results_folder() / "runs" / f"{run.hash}.lock") if fabric.is_global_zero else None
+    with lock or contextlib.nullcontext():
+        fabric.barrier()
+        yield
+
+
+def _train(
+    run: Run, execution: Execution, fabric: Fabric, train_set: PairDataset, test_set: PairDataset, watch: Watcher | None
+) -> Record:
+    torch.manual_seed(run.seed)
+    model = BiSeNetV2(run.model)
+    checkpoint = _folder(run) / "checkpoint.safetensors"
+    fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, checkpoint=checkpoint, watch=watch)
+    began = time.monotonic()
+    images = min(len(test_set), run.training.test_images or len(test_set))
+    share = range(fabric.global_rank, images, fabric.world_size)
+    matrix = evaluate(model, test_set, run.training.test_size, fabric.device, share)
+    matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
+    record = {
+        **{"format": 1, "hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
+        "execution": {**dataclasses.asdict(execution), **_resolved(execution, fabric)},
+        "images": {"train": min(len(train_set), run.training.train_images or len(train_set)), "test": images},
+        "confusion": matrix.cpu().tolist(),
+        "losses": thin(fitted.losses),
+        "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
+        "device": describe_device(fabric.device),
+        "versions": versions(),
+        "git": git_state(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    if fabric.is_global_zero:
+        model.save(_folder(run) / "weights.safetensors")
+        write_json(_folder(run) / "record.json", record)
+        checkpoint.unlink()
+    fabric.barrier()
+    return record
+
+
+def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
+    return {
+        "precision": execution.resolved_precision,
+        "world_size": fabric.world_size,
+        "synchronised_batch_norm": fabric.world_size > 1 and fabric.device.type == "cuda",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def thin(losses: np.ndarray, points: int = 200) -> dict[str, list[float]]:
+    """The loss curve as means over at most `points` stretches: `iteration` (the last of a stretch) and `loss`."""
+    stretches = np.array_split(losses.astype(np.float64), min(points, len(losses)))
+    ends = np.cumsum([len(stretch) for stretch in stretches])
+    return {"iteration": ends.tolist(), "loss": [round(float(stretch.mean()), 5) for stretch in stretches]}
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """The processor in general words: CPU model and cores, and the GPU's name if it was used."""
+    described: dict[str, Any] = {"cpu": _cpu_model(), "cores": os.cpu_count()}
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+    return described
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "lightning": lightning.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether the tree differs from it; both None outside a repository."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Atomically, as text that diffs well."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)

@@ -1,0 +1,343 @@
+"""Training as in Section 5 of the paper: settings, loss, schedule, one loop, and a checkpoint to go on from.
+
+Every sample is a pure function of (seed, sample number), so a run that was interrupted goes on with the samples
+it would have seen, and on a CPU ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from bisenet.augment import SCALES, Augmentation, Size, to_tensor
+from bisenet.data import IGNORE, PairDataset
+from bisenet.model import BiSeNetV2, read_safetensors, write_safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What is trained: everything that defines a run but the network and the data set. Sizes are (height, width)."""
+
+    iterations: int
+    image_size: Size
+    crop: Size
+    input_size: Size  # what the network sees of a crop
+    test_size: Size  # what it sees of an image in evaluation
+    train_split: str = "train"
+    test_split: str = "val"
+    train_images: int | None = None  # only the first so many images; None: all
+    test_images: int | None = None
+    batch: int = 16  # over all devices
+    lr: float = 5e-2
+    power: float = 0.9  # of the "poly" schedule
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # on the weights of convolutions only
+    scales: tuple[float, ...] = SCALES
+    flip: bool = True
+    ohem: bool = True  # on the segmentation head and every booster head
+    ohem_threshold: float = 0.7
+    ohem_keep: float = 1 / 16  # at least this fraction of the counted pixels is kept
+    booster_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "crop", "input_size", "test_size", "scales"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("iterations", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TrainConfig: {name} is {getattr(self, name)}, it must be at least 1")
+        if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
+            raise ValueError(
+                f"TrainConfig: ohem_threshold is {self.ohem_threshold} and ohem_keep {self.ohem_keep}, "
+                "they must be in (0, 1) and (0, 1]"
+            )
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """ValueError if the crop does not fit the image."""
+        return Augmentation(self.image_size, self.crop, self.input_size, self.scales, self.flip)
+
+
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How it is run; recorded with the run, but no part of its identity. The first five are Fabric's."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Precision = "auto"  # bf16-mixed where the hardware computes in it, otherwise 32-true
+    workers: int = 1  # processes that read and augment, for each device; 0: none
+    checkpoint_every: int = 100  # iterations
+
+    def fabric(self) -> Fabric:
+        """Fabric with these settings, launched; needs nothing else under `torchrun`."""
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            strategy=self.strategy,
+            precision=self.resolved_precision,
+        )
+        fabric.launch()
+        return fabric
+
+    @property
+    def resolved_precision(self) -> Precision:
+        if self.precision != "auto":
+            return self.precision
+        on_gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_computes_in_bf16()
+        return "bf16-mixed" if fast else "32-true"
+
+
+def _cpu_computes_in_bf16() -> bool:
+    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------
+
+
+def ohem(losses: Tensor, counted: Tensor, threshold: float, keep: float) -> Tensor:
+    """Which pixels of a mini-batch are kept: boolean, like `losses`, the cross-entropy of each pixel.
+
+    Wu et al. (2016): a pixel is kept while the probability of its class is below `threshold`; if these are fewer
+    than the fraction `keep` of the pixels that are `counted`, the hardest ones make up that fraction.
+    """
+    hard = counted & (losses > -math.log(threshold))
+    least = math.ceil(keep * int(counted.sum()))
+    if int(hard.sum()) >= least:
+        return hard
+    limit = losses[counted].topk(least).values[-1]
+    return counted & (losses >= limit)
+
+
+def pixel_loss(logits: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Sum of the cross-entropy over the pixels that count, and their number; logits (N, K, H, W) of any type."""
+    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    kept = labels != IGNORE
+    if config.ohem:
+        kept = ohem(losses.detach(), kept, config.ohem_threshold, config.ohem_keep)
+    return (losses * kept).sum(), kept.sum()
+
+
+def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:
+    """Cross-entropy of the segmentation head plus that of every booster head, each a mean over all devices.
+
+    The sum of each device is divided by the pixels of all, so that averaging gradients, as DDP does, gives those
+    of one device with the whole batch.
+    """
+    total = torch.zeros((), device=labels.device)
+    for position, output in logits.items():
+        loss, count = pixel_loss(output, labels, config)
+        if fabric.world_size > 1:
+            count = fabric.all_reduce(count.float(), reduce_op="sum") / fabric.world_size  # type: ignore[union-attr]
+        weight = 1.0 if position == "head" else config.booster_weight
+        total = total + weight * loss / count.clamp(min=1)
+    return total
+
+
+# --- the schedule -----------------------------------------------------------------------------------------------
+
+
+def learning_rate(iteration: int, config: TrainConfig) -> float:
+    """The "poly" schedule: lr * (1 - iteration / iterations) ** power."""
+    return config.lr * (1 - iteration / config.iterations) ** config.power
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """SGD with momentum; weight decay on the weights of convolutions only (Section 5, Training)."""
+    decayed = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    chosen = set(map(id, decayed))
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+
+
+# --- the data ---------------------------------------------------------------------------------------------------
+
+
+class Samples(Dataset):
+    """The endless sequence of augmented samples: number n is a pure function of (data set, config, seed, n)."""
+
+    def __init__(self, dataset: PairDataset, config: TrainConfig, seed: int):
+        self.dataset, self.augment, self.seed = dataset, config.augmentation, seed
+        self.images = min(len(dataset), config.train_images or len(dataset))
+
+    def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        epoch, place = divmod(n, self.images)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
+        image, labels = self.dataset.load(int(order[place]))
+        image, labels = self.augment(image, labels, np.random.default_rng((self.seed, epoch, n)))
+        return np.ascontiguousarray(image), labels.astype(np.int64)
+
+
+def make_loader(dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, workers: int) -> DataLoader:
+    """Batches of this device from iteration `start` on, in order; every device takes its share of each batch."""
+    share, rest = divmod(config.batch, fabric.world_size)
+    if rest:
+        raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices")
+    numbers = [
+        iteration * config.batch + fabric.global_rank * share + slot
+        for iteration in range(start, config.iterations)
+        for slot in range(share)
+    ]
+    loader = DataLoader(
+        Samples(dataset, config, seed),
+        batch_size=share,
+        sampler=numbers,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
+    )
+    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What training leaves beside the weights: the loss of every iteration, float32, and seconds in the loop."""
+
+    losses: np.ndarray
+    seconds: float
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted, iteration: int, identity: Any
+) -> None:
+    """Everything that the next iteration depends on, in one safetensors file that is always whole."""
+    tensors = {f"model.{name}": value.contiguous().cpu() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        if "momentum_buffer" in (state := optimizer.state.get(parameter, {})):
+            tensors[f"momentum.{name}"] = state["momentum_buffer"].contiguous().cpu()
+    tensors["losses"] = torch.from_numpy(fitted.losses[:iteration])
+    write_safetensors(path, tensors, {"iteration": iteration, "seconds": fitted.seconds, "identity": identity})
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor, identity: Any
+) -> tuple[int, float]:
+    """Restore what `save_checkpoint` wrote; returns the iteration to go on with, and the seconds spent so far.
+
+    ValueError if the file is truncated or belongs to another configuration.
+    """
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("identity") != identity:
+        theirs, ours = metadata.get("identity") or {}, identity
+        different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        raise ValueError(f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away")
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        if (momentum := tensors.get(f"momentum.{name}")) is not None:
+            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
+    losses[: metadata["iteration"]] = tensors["losses"]
+    return metadata["iteration"], metadata["seconds"]
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a watcher gets every ten iterations: how far it is, every loss so far, seconds an iteration."""
+
+    done: int
+    iterations: int
+    losses: np.ndarray
+    pace: float
+
+    @property
+    def seconds_left(self) -> float:
+        return self.pace * (self.iterations - self.done)
+
+
+Watcher = Callable[[Progress], None]
+
+
+class LossNotFiniteError(RuntimeError):
+    """The loss became NaN or infinite; the message names the iteration."""
+
+
+def fit(
+    model: BiSeNetV2,
+    dataset: PairDataset,
+    config: TrainConfig,
+    execution: Execution,
+    fabric: Fabric,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    watch: Watcher | None = None,
+) -> Fitted:
+    """Train `model` in place.
+
+    With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
+    if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
+    """
+    identity = {**_plain(config), "model": _plain(model.config), "dataset": dataset.info.name, "seed": seed}
+    plain = model.train().to(fabric.device, memory_format=torch.channels_last)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        plain = nn.SyncBatchNorm.convert_sync_batchnorm(plain)
+    network, optimizer = fabric.setup(plain, make_optimizer(plain, config))
+    losses = torch.full((config.iterations,), float("nan"), device=fabric.device)
+    first, spent = 0, 0.0
+    if checkpoint and checkpoint.is_file():
+        first, spent = load_checkpoint(checkpoint, plain, optimizer.optimizer, losses, identity)
+    began, checked = time.monotonic() - spent, first
+    batches = iter(make_loader(dataset, config, seed, first, fabric, execution.workers))
+    for iteration in range(first, config.iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(iteration, config)
+        images, labels = next(batches)
+        loss = total_loss(network(to_tensor(images)), labels, config, fabric)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+        losses[iteration] = loss.detach()
+        done = iteration + 1
+        save = done % execution.checkpoint_every == 0 or done == config.iterations
+        if done % 10 == 0 or save:
+            checked = _check(losses, checked, done, fabric)
+            fitted = Fitted(losses[:done].cpu().numpy(), time.monotonic() - began)
+            if watch and fabric.is_global_zero:
+                watch(Progress(done, config.iterations, fitted.losses, (fitted.seconds - spent) / (done - first)))
+            if checkpoint and save:
+                if fabric.is_global_zero:
+                    save_checkpoint(checkpoint, plain, optimizer.optimizer, fitted, done, identity)
+                fabric.barrier()
+    return Fitted(losses.cpu().numpy(), time.monotonic() - began)
+
+
+def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
+    """Look at the losses since the last look; looking at each one would make a GPU wait in every iteration."""
+    losses[start:stop] = fabric.all_reduce(losses[start:stop], reduce_op="mean")
+    bad = (~torch.isfinite(losses[start:stop])).nonzero()
+    if len(bad):
+        step = start + int(bad[0])
+        raise LossNotFiniteError(
+            f"loss is {losses[step].item()} at iteration {step}; the last checkpoint is from before. Lower the "
+            "learning rate, or use precision 32-true, and start again"
+        )
+    return stop
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON would give it back."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
