@@ -169,6 +169,7 @@ def _alone(run: Run, fabric: Fabric) -> Iterator[None]:
 def _train(
     run: Run, execution: Execution, fabric: Fabric, train_set: PairDataset, test_set: PairDataset, watch: Watcher | None
 ) -> Record:
+    git = git_state()  # of the code that is running; the tree may change meanwhile
     torch.manual_seed(run.seed)
     model = BiSeNetV2(run.model)
     checkpoint = _folder(run) / "checkpoint.safetensors"
@@ -187,7 +188,7 @@ def _train(
         "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
         "device": describe_device(fabric.device),
         "versions": versions(),
-        "git": git_state(),
+        "git": git,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     if fabric.is_global_zero:
