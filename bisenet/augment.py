@@ -83,8 +83,8 @@ def resample(image: np.ndarray, labels: np.ndarray, rows: Axis, columns: Axis, s
     inside = np.s_[rows.first : rows.last, columns.first : columns.last]
     new_image = np.full((*size, 3), PADDING, dtype=np.uint8)
     new_labels = np.full(size, IGNORE, dtype=np.uint8)
-    new_image[inside] = Image.fromarray(image).resize(extent, Image.Resampling.BILINEAR, box)
-    new_labels[inside] = Image.fromarray(labels).resize(extent, Image.Resampling.NEAREST, box)
+    new_image[inside] = np.asarray(Image.fromarray(image).resize(extent, Image.Resampling.BILINEAR, box))
+    new_labels[inside] = np.asarray(Image.fromarray(labels).resize(extent, Image.Resampling.NEAREST, box))
     return (new_image[:, ::-1], new_labels[:, ::-1]) if flip else (new_image, new_labels)
 
 

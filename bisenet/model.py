@@ -42,6 +42,9 @@ from torch import Tensor, nn
 
 Size = tuple[int, int]
 
+# Weights trained on the embedded scenes; `weights/README.md` says how, and how good they are.
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "streets.safetensors"
+
 AGGREGATIONS = ("bga", "sum", "concat", "none")
 BOOSTER_POSITIONS = ("stage2", "stage3", "stage4", "stage5_4", "stage5_5")
 
@@ -83,7 +86,10 @@ class ModelConfig:
         both = self.detail and self.semantic
         rules = [
             (self.detail or self.semantic, "at least one of detail and semantic must be True"),
-            (self.aggregation in AGGREGATIONS, f"aggregation is {self.aggregation!r}, not one of {AGGREGATIONS}"),
+            (
+                self.aggregation in AGGREGATIONS,
+                f"aggregation is {self.aggregation!r}, not one of {AGGREGATIONS}",
+            ),
             (
                 both == (self.aggregation != "none"),
                 f"aggregation is {self.aggregation!r} with detail={self.detail}, semantic={self.semantic}: "
@@ -101,7 +107,12 @@ class ModelConfig:
         ]
         for name in ("num_classes", "expansion", "depth", "head_channels"):
             value = getattr(self, name)
-            rules.append((isinstance(value, int) and value >= 1, f"{name} is {value!r}, it must be an integer of at least 1"))
+            rules.append(
+                (
+                    isinstance(value, int) and value >= 1,
+                    f"{name} is {value!r}, it must be an integer of at least 1",
+                )
+            )
         return [message for holds, message in rules if not holds]
 
     def channels(self, base: int, follows_ratio: bool = False) -> int:
@@ -181,7 +192,8 @@ class GatherExpansion(nn.Module):
         super().__init__()
         expanded = inputs * config.expansion
         if stride == 1:
-            spatial, self.shortcut = [depthwise(expanded)], nn.Identity()
+            spatial = [depthwise(expanded)]
+            self.shortcut: nn.Module = nn.Identity()
         else:
             double = config.double_depthwise
             spatial = [depthwise(expanded, 3, 2), depthwise(expanded)] if double else [depthwise(expanded, 5, 2)]

@@ -16,6 +16,7 @@ from bisenet.model import ModelConfig
 from bisenet.train import TrainConfig
 
 TABLES_FOLDER = Path(__file__).parent / "tables"
+LARGE_GFLOPS = 118.51  # BiSeNetV2-Large, Table 6
 TABLES = tuple(sorted(path.stem for path in TABLES_FOLDER.glob("*.csv")))
 
 
@@ -68,7 +69,11 @@ SCALES = ("smoke", "short", "paper")
 
 RECIPES = {
     ("streets", "paper"): TrainConfig(
-        iterations=150_000, image_size=(1024, 2048), crop=(1024, 2048), input_size=(512, 1024), test_size=(512, 1024)
+        iterations=150_000,
+        image_size=(1024, 2048),
+        crop=(1024, 2048),
+        input_size=(512, 1024),
+        test_size=(512, 1024),
     ),
     ("streets", "short"): TrainConfig(
         iterations=300,
@@ -102,7 +107,7 @@ RECIPES = {
         lr=2.5e-2,
     ),
 }
-SMOKE = {
+SMOKE: dict[str, Any] = {
     "iterations": 6,
     "image_size": (128, 256),
     "crop": (128, 256),

@@ -167,7 +167,12 @@ def _alone(run: Run, fabric: Fabric) -> Iterator[None]:
 
 
 def _train(
-    run: Run, execution: Execution, fabric: Fabric, train_set: PairDataset, test_set: PairDataset, watch: Watcher | None
+    run: Run,
+    execution: Execution,
+    fabric: Fabric,
+    train_set: PairDataset,
+    test_set: PairDataset,
+    watch: Watcher | None,
 ) -> Record:
     git = git_state()  # of the code that is running; the tree may change meanwhile
     torch.manual_seed(run.seed)
@@ -175,14 +180,14 @@ def _train(
     checkpoint = _folder(run) / "checkpoint.safetensors"
     fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, checkpoint=checkpoint, watch=watch)
     began = time.monotonic()
-    images = min(len(test_set), run.training.test_images or len(test_set))
+    images = _used(test_set, run.training.test_images)
     share = range(fabric.global_rank, images, fabric.world_size)
     matrix = evaluate(model, test_set, run.training.test_size, fabric.device, share)
     matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
     record = {
         **{"format": 1, "hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
         "execution": {**dataclasses.asdict(execution), **_resolved(execution, fabric)},
-        "images": {"train": min(len(train_set), run.training.train_images or len(train_set)), "test": images},
+        "images": {"train": _used(train_set, run.training.train_images), "test": images},
         "confusion": matrix.cpu().tolist(),
         "losses": thin(fitted.losses),
         "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
@@ -197,6 +202,18 @@ def _train(
         checkpoint.unlink()
     fabric.barrier()
     return record
+
+
+def _used(dataset: PairDataset, limit: int | None) -> int:
+    return min(len(dataset), limit or len(dataset))
+
+
+def test(model: BiSeNetV2, training: TrainConfig, dataset: str, data_root: str | Path | None) -> np.ndarray:
+    """Confusion matrix of a network by the protocol of a recipe, on its test split."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    test_set = open_dataset(dataset, training.test_split, root=data_root, size=training.image_size)
+    images = range(_used(test_set, training.test_images))
+    return evaluate(model.to(device), test_set, training.test_size, device, images).cpu().numpy()
 
 
 def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -84,11 +86,13 @@ class Execution:
     checkpoint_every: int = 100  # iterations
 
     def fabric(self) -> Fabric:
-        """Fabric with these settings, launched; needs nothing else under `torchrun`."""
+        """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
+        devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
+        nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         fabric = Fabric(
             accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
+            devices=devices,
+            num_nodes=nodes,
             strategy=self.strategy,
             precision=self.resolved_precision,
         )
@@ -96,7 +100,7 @@ class Execution:
         return fabric
 
     @property
-    def resolved_precision(self) -> Precision:
+    def resolved_precision(self) -> Literal["32-true", "bf16-mixed"]:
         if self.precision != "auto":
             return self.precision
         on_gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -146,9 +150,9 @@ def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, f
     for position, output in logits.items():
         loss, count = pixel_loss(output, labels, config)
         if fabric.world_size > 1:
-            count = fabric.all_reduce(count.float(), reduce_op="sum") / fabric.world_size  # type: ignore[union-attr]
+            count = cast(Tensor, fabric.all_reduce(count.float(), reduce_op="sum")) / fabric.world_size
         weight = 1.0 if position == "head" else config.booster_weight
-        total = total + weight * loss / count.clamp(min=1)
+        total = total + weight * loss / count.clamp(min=1 / fabric.world_size)
     return total
 
 
@@ -165,7 +169,10 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     decayed = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     chosen = set(map(id, decayed))
     others = [p for p in model.parameters() if id(p) not in chosen]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
 
 
@@ -187,7 +194,9 @@ class Samples(Dataset):
         return np.ascontiguousarray(image), labels.astype(np.int64)
 
 
-def make_loader(dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, workers: int) -> DataLoader:
+def make_loader(
+    dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, workers: int
+) -> DataLoader:
     """Batches of this device from iteration `start` on, in order; every device takes its share of each batch."""
     share, rest = divmod(config.batch, fabric.world_size)
     if rest:
@@ -220,7 +229,12 @@ class Fitted:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted, iteration: int, identity: Any
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fitted: Fitted,
+    iteration: int,
+    identity: Any,
 ) -> None:
     """Everything that the next iteration depends on, in one safetensors file that is always whole."""
     tensors = {f"model.{name}": value.contiguous().cpu() for name, value in model.state_dict().items()}
@@ -242,7 +256,9 @@ def load_checkpoint(
     if metadata.get("identity") != identity:
         theirs, ours = metadata.get("identity") or {}, identity
         different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
-        raise ValueError(f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away")
+        raise ValueError(
+            f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
+        )
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     for name, parameter in model.named_parameters():
         if (momentum := tensors.get(f"momentum.{name}")) is not None:
@@ -271,6 +287,18 @@ class Progress:
 Watcher = Callable[[Progress], None]
 
 
+def print_progress(progress: Progress) -> None:
+    """One line, rewritten in place in a terminal and written every tenth time elsewhere."""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    line = f"iteration {progress.done}/{progress.iterations}  loss {progress.losses[-10:].mean():.4f}"
+    line += f"  {progress.pace:.2f} s/iteration  {minutes}:{seconds:02d} left"
+    last = progress.done == progress.iterations
+    if sys.stdout.isatty():
+        print(f"\r{line}    ", end="\n" if last else "", flush=True)
+    elif last or progress.done % 100 == 0:
+        print(line, flush=True)
+
+
 class LossNotFiniteError(RuntimeError):
     """The loss became NaN or infinite; the message names the iteration."""
 
@@ -292,7 +320,7 @@ def fit(
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
     identity = {**_plain(config), "model": _plain(model.config), "dataset": dataset.info.name, "seed": seed}
-    plain = model.train().to(fabric.device, memory_format=torch.channels_last)
+    plain: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         plain = nn.SyncBatchNorm.convert_sync_batchnorm(plain)
     network, optimizer = fabric.setup(plain, make_optimizer(plain, config))
@@ -327,7 +355,7 @@ def fit(
 
 def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
     """Look at the losses since the last look; looking at each one would make a GPU wait in every iteration."""
-    losses[start:stop] = fabric.all_reduce(losses[start:stop], reduce_op="mean")
+    losses[start:stop] = cast(Tensor, fabric.all_reduce(losses[start:stop], reduce_op="mean"))
     bad = (~torch.isfinite(losses[start:stop])).nonzero()
     if len(bad):
         step = start + int(bad[0])

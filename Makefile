@@ -1,0 +1,37 @@
+# make reproduce | test | lab: each makes the environment in .venv first if it is not there.
+PYTHON ?= python3
+BIN := .venv/bin
+# Threads that wait sleep instead of spinning; see bisenet/__init__.py.
+export OMP_WAIT_POLICY ?= PASSIVE
+# Everything that has opinions about the terminal or the network keeps quiet.
+export PYDEVD_DISABLE_FILE_VALIDATION = 1
+
+.PHONY: help reproduce test lab format
+help:
+	@echo "make reproduce  regenerate the tables on the embedded scenes, under results/reproduced/"
+	@echo "make test       style, types, tests, and every notebook against its stored outputs"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make format     rewrite the sources in the project's style"
+
+$(BIN)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks,test]'
+	touch $@
+
+reproduce: $(BIN)/ready
+	$(BIN)/python -m bisenet reproduce
+
+test: $(BIN)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 120 notebooks
+
+lab: $(BIN)/ready
+	$(BIN)/jupyter lab notebooks
+
+format: $(BIN)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

@@ -1,0 +1,155 @@
+"""The command line: `python -m bisenet COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from bisenet import cost, paper, runs
+from bisenet.data import DATASETS, choose
+from bisenet.evaluate import iou, miou, pixel_accuracy
+from bisenet.model import BiSeNetV2
+from bisenet.train import Execution, LossNotFiniteError, print_progress
+
+PROGRAM = "python -m bisenet"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; 0 if it succeeded, 1 with one line on stderr for an error a user can mend."""
+    arguments = make_parser().parse_args(words)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError, LossNotFiniteError, RuntimeError) as error:
+        print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(PROGRAM, description="A reproducible companion to BiSeNet V2.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    batch = command("reproduce", _reproduce, "Execute the notebooks, train what is missing, write tables and an index.")
+    _add_setting(batch, default_scale="short")
+    batch.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="one run of each row for each seed (default: 0)"
+    )
+    batch.add_argument("--only", nargs="+", metavar="NOTEBOOK", help="only these, such as table_2 (default: all)")
+
+    single = command("train", _train, "Train one row of a table and record it; an interrupted run goes on.")
+    _add_run(single)
+    single.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
+    for field in dataclasses.fields(Execution):
+        flag = "--" + field.name.replace("_", "-")
+        single.add_argument(flag, type=type(field.default), default=field.default, help="(default: %(default)s)")
+
+    again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
+    again.add_argument("weights", type=Path, help="a .safetensors file that a run or BiSeNetV2.save wrote")
+    _add_setting(again, default_scale="short")
+
+    price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
+    price.add_argument("--row", help="one row, such as table_2.bga (default: all, and the Large model)")
+    return parser
+
+
+def _add_setting(parser: argparse.ArgumentParser, default_scale: str) -> None:
+    parser.add_argument("--dataset", default="streets", help=f"{', '.join(DATASETS)} (default: %(default)s)")
+    scales = "smoke: seconds a row, short: minutes, paper: the paper's schedule"
+    parser.add_argument("--scale", default=default_scale, help=f"{scales} (default: %(default)s)")
+    parser.add_argument("--data-root", help="folder with the files of the data set (default: data/DATASET)")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--row", default="table_2.ohem", help="which variant (default: %(default)s, the paper's final one)"
+    )
+    _add_setting(parser, default_scale="short")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    try:
+        from bisenet import reproduce
+        from bisenet.notebook import Parameters
+    except ImportError as error:
+        raise RuntimeError(f"{error}; the notebooks need: pip install 'bisenet[notebooks]'") from error
+    parameters = Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
+    index = reproduce.reproduce(reproduce.notebooks(arguments.only), dataclasses.asdict(parameters))
+    print(f"index: {index}")
+
+
+def _absolute(path: str | None) -> str:
+    """Notebooks run in a folder of their own, so a relative path must not reach them."""
+    return str(Path(path).resolve()) if path else ""
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    run = runs.plan(paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.seed)
+    if arguments.set:
+        run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
+    execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
+    print(f"{run.name}: {run.training.iterations} iterations, {execution.resolved_precision}", flush=True)
+    record = runs.get(run, data_root=arguments.data_root, execution=execution, watch=print_progress)
+    print_scores(record["confusion"], DATASETS[run.dataset].classes)
+    print(f"weights: {runs.weights_path(run)}")
+
+
+def _changed(config: Any, changes: list[str]) -> Any:
+    """`config` with FIELD=VALUE changes; a value is a number, true, false, or a size such as 256x512."""
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    values = {}
+    for change in changes:
+        name, _, text = change.partition("=")
+        values[choose("field", name, fields)] = _value(text, change)
+    return dataclasses.replace(config, **values)
+
+
+def _value(text: str, change: str) -> Any:
+    if text in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text]
+    for parse in (int, float, lambda t: tuple(int(side) for side in t.split("x"))):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    if text.replace("+", "").isalpha():
+        return text  # the name of a split
+    raise ValueError(f"--set {change}: the value is no number, true, false, none, split or size such as 256x512")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    model, recipe = BiSeNetV2.load(arguments.weights), paper.recipe(arguments.dataset, arguments.scale)
+    matrix = runs.test(model, recipe, arguments.dataset, arguments.data_root)
+    print_scores(matrix, DATASETS[arguments.dataset].classes)
+
+
+def print_scores(matrix: Any, classes: tuple[str, ...]) -> None:
+    for name, value in zip(classes, iou(matrix), strict=True):
+        print(f"{name:>14}  {100 * value:6.2f}")
+    print(f"{'mIoU':>14}  {miou(matrix):6.2f} %\n{'pixAcc':>14}  {pixel_accuracy(matrix):6.2f} %")
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    rows = [paper.row(arguments.row)] if arguments.row else paper.table("table_2")
+    networks = [(row.id, BiSeNetV2(row.model), row.gflops) for row in rows]
+    if not arguments.row:
+        networks.append(("BiSeNetV2-Large (Table 6)", BiSeNetV2.large(), paper.LARGE_GFLOPS))
+    print(f"{'':26} GFLOPs: paper    ours   GMACs  parameters")
+    for name, model, printed in networks:
+        ours = cost.paper_cost(model)
+        print(f"{name:26} {printed:13.2f} {ours.gflops:7.2f} {ours.gmacs:7.2f} {ours.parameters:11,}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

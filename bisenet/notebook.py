@@ -1,0 +1,59 @@
+"""What the notebooks share: their parameters checked in one place, and a view of a training that is under way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+
+from bisenet import report
+from bisenet.data import DATASETS, choose
+from bisenet.paper import SCALES
+from bisenet.train import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """The parameters that every notebook has; ValueError says which one is wrong and what it may be."""
+
+    dataset: str = "streets"
+    scale: str = "smoke"
+    seeds: Sequence[int] = (0,)
+    train: bool = False
+    data_root: str = ""
+
+    def __post_init__(self) -> None:
+        choose("dataset", self.dataset, DATASETS)
+        choose("scale", self.scale, SCALES)
+        seeds: Any = self.seeds
+        if not isinstance(seeds, (list, tuple)) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
+            raise ValueError(
+                f"seeds is {seeds!r}, it must be a list of non-negative integers (papermill: -y 'seeds: [0, 1]')"
+            )
+        if type(self.train) is not bool:
+            raise ValueError(f"train is {self.train!r}, it must be a boolean (papermill: -y 'train: true')")
+        if not isinstance(self.data_root, str):
+            raise ValueError(f"data_root is {self.data_root!r}, it must be a path as text, empty for the default")
+
+    @property
+    def setting(self) -> str:
+        return f"{self.dataset}, {self.scale}"
+
+
+class LiveCurve:
+    """A watcher for `train.fit`: one figure and one status line, updated in place."""
+
+    def __init__(self) -> None:
+        self.figure, self.axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
+        plt.close(self.figure)  # shown by the handle only
+        self.handle = display(self.figure, display_id=True)
+
+    def __call__(self, progress: Progress) -> None:
+        self.axes.clear()
+        report.loss_curve(progress.losses, self.axes)
+        left = f"{progress.seconds_left:.0f} s left" if progress.seconds_left else "done"
+        self.axes.set_title(f"iteration {progress.done} of {progress.iterations}, {left}", fontsize=9)
+        self.handle.update(self.figure)
