@@ -409,6 +409,8 @@ def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], 
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except SafetensorError as error:  # how a full disk arrives here
+        raise OSError(f"cannot write {path} ({error}); what was there is untouched; free some space") from error
     finally:
         partial.unlink(missing_ok=True)
 

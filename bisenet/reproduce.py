@@ -7,43 +7,43 @@ from __future__ import annotations
 
 import ast
 import os
-import tempfile
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import papermill
-from papermill.engines import NBClientEngine
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
+from traitlets import default
 
 from bisenet.data import choose
-from bisenet.runs import REPOSITORY, results_folder
+from bisenet.runs import REPOSITORY, output_folder
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 
 
+class SocketKernelManager(AsyncKernelManager):
+    """Kernels over Unix sockets: TCP ports are chosen before they are bound, and runs side by side race for them."""
+
+    @default("transport")
+    def _transport(self) -> str:
+        return "tcp" if sys.platform == "win32" else "ipc"
+
+
 class StrictEngine(NBClientEngine):
-    """papermill's engine, but unknown parameters fail, and kernels talk over sockets that cannot collide."""
+    """papermill's engine, but unknown parameters fail, and a progress bar is one output instead of hundreds."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
         check_parameters(nb_man.nb)
-        with tempfile.TemporaryDirectory() as sockets:
-            manager = {"transport": "ipc", "connection_file": str(Path(sockets) / "kernel.json")}
-            return super().execute_managed_notebook(
-                nb_man,
-                kernel_name,
-                coalesce_streams=True,
-                km=_kernel_manager(kernel_name, manager),
-                **options,
-            )
+        options |= {"coalesce_streams": True, "kernel_manager_class": SocketKernelManager}
+        return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
 
-def _kernel_manager(kernel_name: str, settings: dict[str, str]) -> Any:
-    from jupyter_client.manager import AsyncKernelManager
-
-    return AsyncKernelManager(kernel_name=kernel_name, **settings)
+papermill_engines.register("strict", StrictEngine)
 
 
 def check_parameters(notebook: Any) -> None:
@@ -61,11 +61,6 @@ def check_parameters(notebook: Any) -> None:
 def _assigned(source: str) -> list[str]:
     targets = [target for node in ast.parse(source).body if isinstance(node, ast.Assign) for target in node.targets]
     return [target.id for target in targets if isinstance(target, ast.Name)]
-
-
-def output_folder(dataset: str, scale: str) -> Path:
-    """Where the executed notebooks and their tables go."""
-    return results_folder() / "reproduced" / f"{dataset}-{scale}"
 
 
 def notebooks(only: list[str] | None = None) -> list[Path]:
@@ -104,31 +99,17 @@ def reproduce(paths: list[Path], parameters: dict[str, Any]) -> Path:
 def _execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
     """Run one notebook; returns what went wrong in one line, or nothing."""
     partial = output.with_suffix(f".{os.getpid()}.ipynb")
-    kept = {name: value for name, value in parameters.items() if name in _assigned(_parameters_cell(path))}
+    how = {"engine_name": "strict", "kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
     try:
-        papermill.execute_notebook(
-            path,
-            partial,
-            kept,
-            engine_name="strict",
-            kernel_name="python3",
-            cwd=output.parent,
-            progress_bar=False,
-        )
+        papermill.execute_notebook(path, partial, parameters, **how)
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}".splitlines()[0]
+    except (ValueError, DeadKernelError) as error:
+        return str(error)
     finally:
         if partial.exists():
             partial.replace(output)
     return ""
-
-
-def _parameters_cell(path: Path) -> str:
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", ()):
-            return cell.source
-    raise ValueError(f"{path.name} has no cell tagged 'parameters'")
 
 
 def _write_index(folder: Path, parameters: dict[str, Any], lines: list[str]) -> Path:

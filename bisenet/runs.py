@@ -31,7 +31,7 @@ from bisenet import paper
 from bisenet.data import DATASETS, PairDataset, open_dataset
 from bisenet.evaluate import evaluate
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.train import Execution, TrainConfig, Watcher, fit
+from bisenet.train import Execution, TrainConfig, Watcher, fit, plain
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -41,6 +41,11 @@ Record = dict[str, Any]
 def results_folder() -> Path:
     """`results/` in the repository, or where the environment variable BISENET_RESULTS points."""
     return Path(os.environ.get("BISENET_RESULTS", REPOSITORY / "results"))
+
+
+def output_folder(dataset: str, scale: str) -> Path:
+    """Where the notebooks that were executed as a batch go, and their tables."""
+    return results_folder() / "reproduced" / f"{dataset}-{scale}"
 
 
 def records_folder() -> Path:
@@ -65,8 +70,8 @@ class Run:
         return {
             "dataset": self.dataset,
             "seed": self.seed,
-            "model": dataclasses.asdict(self.model),
-            "training": dataclasses.asdict(self.training),
+            "model": plain(self.model),
+            "training": plain(self.training),
         }
 
     @property
@@ -186,7 +191,7 @@ def _train(
     matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
     record = {
         **{"format": 1, "hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
-        "execution": {**dataclasses.asdict(execution), **_resolved(execution, fabric)},
+        "execution": {**plain(execution), **_resolved(execution, fabric)},
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
         "confusion": matrix.cpu().tolist(),
         "losses": thin(fitted.losses),

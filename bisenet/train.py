@@ -319,15 +319,15 @@ def fit(
     With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
-    identity = {**_plain(config), "model": _plain(model.config), "dataset": dataset.info.name, "seed": seed}
-    plain: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
+    identity = {**plain(config), "model": plain(model.config), "dataset": dataset.info.name, "seed": seed}
+    bare: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        plain = nn.SyncBatchNorm.convert_sync_batchnorm(plain)
-    network, optimizer = fabric.setup(plain, make_optimizer(plain, config))
+        bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
+    network, optimizer = fabric.setup(bare, make_optimizer(bare, config))
     losses = torch.full((config.iterations,), float("nan"), device=fabric.device)
     first, spent = 0, 0.0
     if checkpoint and checkpoint.is_file():
-        first, spent = load_checkpoint(checkpoint, plain, optimizer.optimizer, losses, identity)
+        first, spent = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity)
     began, checked = time.monotonic() - spent, first
     batches = iter(make_loader(dataset, config, seed, first, fabric, execution.workers))
     for iteration in range(first, config.iterations):
@@ -348,7 +348,7 @@ def fit(
                 watch(Progress(done, config.iterations, fitted.losses, (fitted.seconds - spent) / (done - first)))
             if checkpoint and save:
                 if fabric.is_global_zero:
-                    save_checkpoint(checkpoint, plain, optimizer.optimizer, fitted, done, identity)
+                    save_checkpoint(checkpoint, bare, optimizer.optimizer, fitted, done, identity)
                 fabric.barrier()
     return Fitted(losses.cpu().numpy(), time.monotonic() - began)
 
@@ -366,6 +366,6 @@ def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
     return stop
 
 
-def _plain(config: Any) -> dict[str, Any]:
+def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON would give it back."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}

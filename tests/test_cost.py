@@ -1,0 +1,99 @@
+"""The counter against arithmetic by hand, the paper's GFLOPs columns, and torchvision's own figures."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from bisenet.cost import measure, paper_cost
+from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.paper import Row, table
+
+
+@pytest.mark.parametrize("row", table("table_2"), ids=lambda row: row.id)
+def test_table_2(row: Row) -> None:
+    with torch.device("meta"):
+        model = BiSeNetV2(row.model)
+    assert paper_cost(model).gflops == pytest.approx(row.gflops, rel=1e-3)
+
+
+def test_large_model_and_slope_of_the_expansion() -> None:
+    with torch.device("meta"):
+        large, five, six = BiSeNetV2.large(), BiSeNetV2(ModelConfig(expansion=5)), BiSeNetV2()
+    assert paper_cost(large).gflops == pytest.approx(118.51, rel=1e-3)  # Table 6
+    assert paper_cost(six).gflops - paper_cost(five).gflops == pytest.approx(0.674, abs=5e-3)  # Table 3c
+
+
+def test_by_hand() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),  # 8x10 out: 4*80 outputs of 27 products, and a bias each
+        nn.BatchNorm2d(4),  # 2 an element
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),  # 1 an *input* element: 320; 4x5 out
+        nn.Conv2d(4, 6, (3, 1), stride=2, padding=(1, 0), groups=2, bias=False),  # 2x3 out: 36 outputs of 2*3
+        nn.Sigmoid(),
+        nn.Upsample(scale_factor=4, mode="bilinear"),  # 1 an *output* element; 8x12 out
+        nn.AvgPool2d(4),  # 2x3 out
+        nn.AdaptiveAvgPool2d(1),
+    )
+    costs = {
+        "0": 4 * 80 * 27 + 320,
+        "1": 2 * 320,
+        "2": 320,
+        "3": 320,
+        "4": 36 * 6,
+        "5": 36,
+        "6": 6 * 96,
+        "7": 6 * 96,
+        "8": 36,
+    }
+    cost = measure(model, (8, 10))
+    assert {name: round(gflops * 1e9, 3) for name, gflops in cost.by_module.items() if name} == costs
+    assert cost.by_module[""] == cost.gflops
+    assert cost.gflops * 1e9 == pytest.approx(11_680, abs=1e-3) and sum(costs.values()) == 11_680
+    assert cost.gmacs * 1e9 == pytest.approx(8_640 + 216, abs=1e-3)
+    assert cost.parameters == (108 + 4) + (4 + 4) + 36
+
+
+def test_booster_heads_cost_nothing_at_inference() -> None:
+    with torch.device("meta"):
+        with_heads, without = BiSeNetV2(), BiSeNetV2(ModelConfig(booster=()))
+    assert sum(p.numel() for p in with_heads.parameters()) > sum(p.numel() for p in without.parameters())
+    ours, plain = measure(with_heads, (64, 128)), measure(without, (64, 128))
+    assert (ours.gflops, ours.gmacs, ours.parameters) == (plain.gflops, plain.gmacs, plain.parameters)
+    assert plain.parameters == sum(p.numel() for p in without.parameters())
+
+
+def test_classifying_first_saves_what_the_arithmetic_says() -> None:
+    """19 classes from 64 channels and the bilinear upsampling, at 1024x2048 or at 64x128."""
+    with torch.device("meta"):
+        model = BiSeNetV2()
+    full, eighth = 1024 * 2048, 64 * 128
+    cheap = measure(model, (512, 1024), size=(1024, 2048))
+    saved = (full - eighth) * (64 * 19 + 19) + full * (64 - 19)
+    assert (paper_cost(model).gflops - cheap.gflops) * 1e9 == pytest.approx(saved, abs=1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_measuring_leaves_the_model_alone(training: bool) -> None:
+    model = BiSeNetV2(ModelConfig(num_classes=3, width=0.125, head_channels=4)).train(training)
+    before = copy.deepcopy(model.state_dict())
+    measure(model, (64, 96))
+    assert all(module.training is training for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(after[k].device.type == "cpu" and torch.equal(after[k], v) for k, v in before.items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18"])
+def test_any_module_torchvision_says_the_same(name: str) -> None:
+    with torch.device("meta"):
+        model = models.get_model(name)
+    published = models.get_model_weights(name).DEFAULT.meta
+    cost = measure(model, (224, 224))
+    assert cost.parameters == published["num_params"]
+    assert cost.gmacs == pytest.approx(published["_ops"], abs=6e-4)  # printed with three decimals

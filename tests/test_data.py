@@ -1,0 +1,147 @@
+"""CamVid in both layouts, written by hand and as distributed, and what is said about files that are wrong."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bisenet.data import DATASETS, camvid_split, open_dataset
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "camvid"
+needs_camvid = pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not at {REAL}")
+
+# The 32 colours of the release (its label_colors.txt), and the id of each in the protocol of 11 classes.
+RELEASE = """
+64 128 64 Animal 9            192 0 128 Archway 1          0 128 192 Bicyclist 10       0 128 64 Bridge 1
+128 0 0 Building 1            64 0 128 Car 8               64 0 192 CartLuggagePram 9   192 128 64 Child 9
+192 192 128 Column_Pole 2     64 64 128 Fence 7            128 0 192 LaneMkgsDriv 3     192 0 64 LaneMkgsNonDriv 3
+128 128 64 Misc_Text 6        192 0 192 MotorcycleScooter 10  128 64 64 OtherMoving 8   64 192 128 ParkingBlock 4
+64 64 0 Pedestrian 9          128 64 128 Road 3            128 128 192 RoadShoulder 4   0 0 192 Sidewalk 4
+192 128 128 SignSymbol 6      128 128 128 Sky 0            64 128 192 SUVPickupTruck 8  0 0 64 TrafficCone 2
+0 64 64 TrafficLight 6        192 64 128 Train 8           128 128 0 Tree 5             192 128 192 Truck_Bus 8
+64 0 64 Tunnel 1              192 192 0 VegetationMisc 5   0 0 0 Void 255               64 192 0 Wall 1
+"""
+COLOURS = np.array(RELEASE.split()).reshape(32, 5)
+
+ORIGINAL_SPLIT = {  # frames at both sides of every boundary of the split
+    "train": ["0001TP_008520", "0006R0_f00930", "0016E5_07960"],
+    "val": ["0016E5_07961"],
+    "test": ["0001TP_008550", "Seq05VD_f00030"],
+}
+
+TINY = np.arange(12, dtype=np.uint8).reshape(3, 4)  # every id of the tutorial's files, the last one void
+PHOTO = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+
+
+def write(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def tutorial(tmp_path: Path) -> Path:
+    for part in ("train", "val", "test"):
+        write(tmp_path / part / f"{part}_a.png", PHOTO)
+        write(tmp_path / f"{part}annot" / f"{part}_a.png", TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """One frame of every group of the split; the labels hold all 32 colours."""
+    picture = COLOURS[:, :3].astype(np.uint8).reshape(4, 8, 3)
+    for name in itertools.chain(*ORIGINAL_SPLIT.values()):
+        write(tmp_path / "701_StillsRaw_full" / f"{name}.png", np.resize(PHOTO, (4, 8, 3)))
+        write(tmp_path / "LabeledApproved_full" / f"{name}_L.png", picture)
+    return tmp_path
+
+
+def test_tutorial_layout(tutorial: Path) -> None:
+    for split, files in (("train", 1), ("val", 1), ("test", 1), ("train+val", 2)):
+        dataset = open_dataset("camvid", split, root=tutorial)
+        assert len(dataset) == files
+        image, labels = dataset.load(files - 1)
+        assert np.array_equal(image, PHOTO) and image.dtype == labels.dtype == np.uint8
+        assert labels.ravel().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255]
+
+
+def test_original_layout(original: Path) -> None:
+    for split, expected in ORIGINAL_SPLIT.items():
+        dataset = open_dataset("camvid", split, root=str(original))
+        assert [image.stem for image, _ in dataset.pairs] == expected
+        assert dataset.load(0)[1].ravel().tolist() == COLOURS[:, 4].astype(int).tolist()
+
+
+def test_unknown_colour_is_located(original: Path) -> None:
+    path = original / "LabeledApproved_full" / "0016E5_07961_L.png"
+    pixels = np.array(Image.open(path))
+    pixels[2, 5] = (60, 40, 222)  # SegNet's pavement, none of the release's
+    write(path, pixels)
+    with pytest.raises(ValueError, match=r"0016E5_07961_L\.png: colour \(60, 40, 222\) at row 2, column 5"):
+        open_dataset("camvid", "val", root=original).load(0)
+
+
+@needs_camvid
+def test_real_split() -> None:
+    names = {part: [path.stem for path in (REAL / part).glob("*.png")] for part in ("train", "val", "test")}
+    assert {part: len(stems) for part, stems in names.items()} == {"train": 367, "val": 101, "test": 233}
+    wrong = {(part, s) for part, stems in names.items() for s in stems if camvid_split(s) != part}
+    assert wrong <= {("train", "0016E5_00901")}  # known: the one odd frame that trains
+    for split, count in DATASETS["camvid"].splits.items():
+        assert len(open_dataset("camvid", split, root=REAL)) == count
+
+
+@needs_camvid
+def test_real_files() -> None:
+    dataset, seen = open_dataset("camvid", "test", root=REAL), set()
+    rows: dict[str, list[float]] = {"sky": [], "road": []}
+    for index in range(0, 233, 12):
+        image, labels = dataset.load(index)
+        assert image.shape == (360, 480, 3) and labels.shape == (360, 480)
+        raw = np.array(Image.open(REAL / "testannot" / dataset.pairs[index][0].name))
+        assert np.array_equal(labels == 255, raw == 11) and np.array_equal(labels[raw < 11], raw[raw < 11])
+        seen |= set(np.unique(labels).tolist())
+        for name, means in rows.items():
+            found = np.nonzero(labels == dataset.info.classes.index(name))[0]
+            means += [found.mean()] if len(found) else []
+    assert seen == {*range(11), 255}
+    assert len(rows["sky"]) > 10 and max(rows["sky"]) < min(rows["road"])
+
+
+def test_missing_files_name_the_path(tutorial: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "nowhere")):
+        open_dataset("camvid", "train", root=tmp_path / "nowhere")
+    (tutorial / "valannot" / "val_a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"val_a\.png needs .*valannot/val_a\.png"):
+        open_dataset("camvid", "val", root=tutorial)
+    (tutorial / "val" / "val_a.png").unlink()
+    with pytest.raises(FileNotFoundError, match="no PNG images"):
+        open_dataset("camvid", "val", root=tutorial)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.zeros((4, 3), np.uint8), r"train/train_a\.png is 3x4, .*trainannot/train_a\.png is 4x3"),
+        (np.full((3, 4), 12, np.uint8), r"trainannot/train_a\.png: label id 12, allowed are 0 to 10 and 255"),
+        (np.zeros((3, 4, 3), np.uint8), r"trainannot/train_a\.png: .* has mode RGB"),
+        (np.zeros((3, 4), np.uint16), r"trainannot/train_a\.png: .* has mode I;16"),
+    ],
+)
+def test_wrong_labels(tutorial: Path, pixels: np.ndarray, message: str) -> None:
+    write(tutorial / "trainannot" / "train_a.png", pixels)
+    with pytest.raises(ValueError, match=message):
+        open_dataset("camvid", "train", root=tutorial).load(0)
+
+
+@pytest.mark.parametrize("folder", ["train", "trainannot"])
+def test_truncated_files(tutorial: Path, folder: str) -> None:
+    path = tutorial / folder / "train_a.png"
+    whole = path.read_bytes()
+    for length in (0, 20, len(whole) // 2, len(whole) - 24):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=rf"/{folder}/train_a\.png: cannot be read"):
+            open_dataset("camvid", "train", root=tutorial).load(0)

@@ -1,0 +1,185 @@
+"""Runs and their records, the command line, the notebooks as a batch, and the order of the house."""
+
+import ast
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+import bisenet
+from bisenet import paper, report, reproduce, runs
+from bisenet.__main__ import main
+from bisenet.evaluate import miou
+from bisenet.model import BiSeNetV2
+from bisenet.notebook import Parameters
+from bisenet.train import Execution
+
+HERE = Execution(accelerator="cpu", workers=0)
+PACKAGE = Path(bisenet.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+def test_imports_go_up_only():
+    order = ["streets", "data", "augment", "model", "cost", "evaluate", "train", "paper"]
+    order += ["runs", "report", "notebook", "reproduce", "__main__"]
+    assert {path.stem for path in PACKAGE.glob("*.py")} | {"streets"} == {*order, "__init__"}
+    for place, name in enumerate(order[1:], start=1):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+        wanted = {node.module.partition(".")[2] for node in froms if node.module.startswith("bisenet.")}
+        wanted |= {alias.name for node in froms if node.module == "bisenet" for alias in node.names}
+        assert wanted <= set(order[:place]), name
+
+
+def test_a_run_is_trained_once_and_found_again(results):
+    rows = paper.table("table_2")[:2]
+    records = runs.collect(rows, "streets", "smoke", [0], train=True, execution=HERE)
+    paths = sorted(results.glob("runs/*/record.json"))
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert runs.collect(rows, "streets", "smoke", [0], train=True, execution=HERE) == records
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    assert runs.collect(rows, "streets", "smoke", [0], train=False) == {row.id: [] for row in rows}  # none shipped
+    record = records["table_2.detail"][0]
+    assert np.array(record["confusion"]).shape == (19, 19)
+    assert record["losses"]["iteration"] == [1, 2, 3, 4, 5, 6]
+    run = runs.plan(rows[0], "streets", "smoke", 0)
+    again = runs.test(BiSeNetV2.load(runs.weights_path(run)), run.training, "streets", None)
+    assert again.tolist() == record["confusion"]
+
+
+def test_what_defines_a_run_changes_its_hash():
+    run = runs.plan(paper.row("table_2.bga"), "streets", "smoke", 0)
+    same = dataclasses.replace(run, row="another_table.bga", scale="custom")  # rows share runs
+    others = [
+        dataclasses.replace(run, seed=1),
+        dataclasses.replace(run, training=dataclasses.replace(run.training, power=1.0)),
+        dataclasses.replace(run, model=dataclasses.replace(run.model, expansion=4)),
+    ]
+    assert run.hash == same.hash
+    assert len({run.hash, *(other.hash for other in others)}) == 4
+
+
+def test_shipped_records_are_of_today_s_recipes():
+    """A record whose configuration no row asks for any more would be shown nowhere."""
+    combinations = [(d, s) for d in ("streets", "camvid") for s in paper.SCALES]
+    wanted = {
+        runs.plan(row, dataset, scale, seed).hash
+        for row in paper.table("table_2")
+        for dataset, scale in combinations
+        for seed in range(3)
+    }
+    paths = list(runs.records_folder().glob("*.json"))
+    assert paths
+    for path in paths:
+        assert json.loads(path.read_text())["hash"] in wanted, path.name
+
+
+def test_read_only_or_full_results_are_noticed_before_training(tmp_path, monkeypatch):
+    run = runs.plan(paper.row("table_2.detail"), "streets", "smoke", 0)
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    monkeypatch.setenv("BISENET_RESULTS", str(occupied))  # as unwritable as a read-only folder, to root too
+    with pytest.raises(OSError, match=r"cannot write to .*set BISENET_RESULTS"):
+        runs.get(run, execution=HERE)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
+    env = {**os.environ, "BISENET_RESULTS": str(tmp_path / "full")}
+    command = [sys.executable, "-m", "bisenet", "train", "--scale", "smoke"]
+    failed = subprocess.run(command, env=env, preexec_fn=limit, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "cannot write to" in failed.stderr
+
+
+def test_comparison_of_recorded_and_missing_rows():
+    rows = paper.table("table_2")[:3]
+    right, wrong = np.diag([5, 5]).tolist(), [[5, 0], [5, 0]]  # mIoU 100 and 25
+    records = {rows[0].id: [{"confusion": right}, {"confusion": wrong}], rows[1].id: [{"confusion": wrong}]}
+    table = report.comparison(rows, records, {row.id: row.gflops for row in rows})
+    assert list(table.columns) == ["row", "miou_paper", "miou_ours", "miou_std", "n", "gflops_paper", "gflops_ours"]
+    assert table["miou_ours"].tolist()[:2] == [62.5, 25.0]
+    assert table["miou_std"][0] == pytest.approx(np.std([100, 25], ddof=1))
+    assert np.isnan(table["miou_std"][1])
+    assert np.isnan(table["miou_ours"][2])
+    assert report.show(table, rows, "x, y")["mIoU % ours (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "not run"]
+    assert "68.60" not in report.differences(table, rows, "x", "y")["ours"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --row table_2.bag", "did you mean 'table_2.bga'"),
+        ("train --dataset street", "did you mean 'streets'"),
+        ("train --scale shrot", "did you mean 'short'"),
+        ("train --set iteration=3", "did you mean 'iterations'"),
+        ("reproduce --only table_22", "did you mean 'table_2_components'"),
+        ("train --dataset camvid --data-root nowhere", "nowhere"),
+        ("evaluate missing.safetensors", "no such file: missing.safetensors"),
+        ("train --scale smoke --set crop=9999x9999", "larger than the image"),
+    ],
+)
+def test_errors_of_the_command_line(words, message, capsys):
+    assert main(words.split()) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"dataset": "camvit"}, "did you mean 'camvid'"),
+        ({"scale": 1}, "unknown scale 1"),
+        ({"seeds": "[0, 1]"}, "list of non-negative integers"),
+        ({"seeds": []}, "list of non-negative integers"),
+        ({"train": "false"}, "must be a boolean"),
+        ({"data_root": None}, "path as text"),
+    ],
+)
+def test_notebook_parameters_are_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Parameters(**wrong)
+
+
+def notebook(path: Path, *cells: tuple[str, str]) -> Path:
+    code = [nbformat.v4.new_code_cell(source, metadata={"tags": [tag] if tag else []}) for tag, source in cells]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=metadata), path)
+    return path
+
+
+def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, capsys):
+    parameters = {"dataset": "streets", "scale": "smoke"}
+    first = notebook(results / "a_fails.ipynb", ("parameters", "dataset = scale = 0"), ("", "raise KeyError('why')"))
+    second = notebook(results / "b_runs.ipynb", ("parameters", "dataset = 0\nscale = 0"), ("", "print(dataset)"))
+    third = notebook(results / "c_bare.ipynb", ("", "x = 1"))
+    with pytest.raises(RuntimeError, match="failed: a_fails, c_bare"):
+        reproduce.reproduce([first, second, third], parameters)
+    index = (runs.output_folder("streets", "smoke") / "index.md").read_text()
+    assert "KeyError: 'why'" in index
+    assert "no cell tagged 'parameters'" in index
+    done = nbformat.read(runs.output_folder("streets", "smoke") / "b_runs.ipynb", as_version=4)
+    assert done.cells[-1].outputs[0].text == "streets\n"
+    with pytest.raises(RuntimeError, match="failed: b_runs"):
+        reproduce.reproduce([second], {**parameters, "seed": 1})
+    assert "unknown parameter 'seed'" in capsys.readouterr().out
+
+
+def test_plain_papermill_from_any_folder(tmp_path):
+    source = reproduce.NOTEBOOKS / "table_2_components.ipynb"
+    command = [sys.executable, "-m", "papermill", source, "out.ipynb", "-p", "scale", "smoke", "-y", "train: true"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    table = pd.read_csv(runs.output_folder("streets", "smoke") / "table_2_components.csv")
+    assert table["n"].tolist() == [1] * 7
+    assert np.allclose(table["gflops_ours"], table["gflops_paper"], rtol=1e-3)
+    for path in tmp_path.glob("runs/*/record.json"):
+        assert miou(np.array(json.loads(path.read_text())["confusion"])) > 0

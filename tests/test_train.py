@@ -1,0 +1,211 @@
+"""The loss, the schedule, and a training that survives being killed."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bisenet import paper
+from bisenet.data import IGNORE, open_dataset
+from bisenet.model import BiSeNetV2, read_safetensors, write_safetensors
+from bisenet.train import (
+    Execution,
+    LossNotFiniteError,
+    Samples,
+    TrainConfig,
+    fit,
+    learning_rate,
+    make_optimizer,
+    ohem,
+    pixel_loss,
+)
+
+SMOKE = dataclasses.replace(paper.recipe("streets", "smoke"), ohem=False)
+HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
+TRAIN = [sys.executable, "-m", "bisenet", "train", "--scale", "smoke", "--accelerator", "cpu", "--workers", "0"]
+
+
+def environment(results: Path) -> dict[str, str]:
+    return {**os.environ, "BISENET_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+
+
+def train_set():
+    return open_dataset("streets", "train", size=SMOKE.image_size)
+
+
+def naive_ohem(losses, counted, threshold, keep):
+    """Sort the counted pixels by their probability; keep those below the threshold, or else the hardest share."""
+    pixels = [(float(p), i) for i, p in enumerate(torch.exp(-losses.flatten())) if counted.flatten()[i]]
+    pixels.sort()
+    hard = [i for p, i in pixels if p < threshold]
+    least = int(np.ceil(keep * len(pixels)))
+    chosen = hard if len(hard) >= least else [i for _, i in pixels[:least]]
+    mask = torch.zeros(losses.numel(), dtype=torch.bool)
+    mask[chosen] = True
+    return mask.view_as(losses)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.5, 5.0])  # few hard pixels, some, nearly all
+def test_ohem_equals_naive_version(scale):
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.rand(2, 9, 11, generator=generator) * scale
+    counted = torch.rand(2, 9, 11, generator=generator) > 0.3
+    ours = ohem(losses, counted, 0.7, 1 / 16)
+    assert torch.equal(ours, naive_ohem(losses, counted, 0.7, 1 / 16))
+    assert ours.sum() >= counted.sum() / 16
+
+
+def test_ohem_on_pixels_that_are_all_ignored_keeps_none():
+    labels = torch.full((1, 4, 4), IGNORE)
+    loss, count = pixel_loss(torch.randn(1, 3, 4, 4), labels, paper.recipe("streets", "paper"))
+    assert (loss.item(), count.item()) == (0.0, 0)
+
+
+def test_schedule_and_weight_decay():
+    config = paper.recipe("camvid", "paper")
+    assert learning_rate(0, config) == 5e-2
+    assert learning_rate(5_000, config) == pytest.approx(5e-2 * 0.5**0.9)
+    model = BiSeNetV2()
+    decayed, free = make_optimizer(model, config).param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
+    assert {id(p) for p in decayed["params"]} == {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d)}
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+
+
+def test_training_learns_four_scenes():
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMOKE, iterations=60, train_images=4, scales=(1.0,), flip=False, lr=0.02)
+    losses = fit(BiSeNetV2(), train_set(), config, HERE, HERE.fabric(), seed=0).losses
+    assert losses[-5:].mean() < 0.5 * losses[:5].mean()
+
+
+def test_samples_depend_on_seed_and_number_alone():
+    samples, again, other = (Samples(train_set(), SMOKE, seed) for seed in (0, 0, 1))
+    images = {bytes(samples[n][0]) for n in range(24)}
+    assert len(images) == 24  # no sample twice, in three epochs over eight scenes
+    assert bytes(again[17][0]) == bytes(samples[17][0]) != bytes(other[17][0])
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_names_the_iteration(tmp_path):
+    torch.manual_seed(0)
+    config = dataclasses.replace(SMOKE, lr=1e30)
+    with pytest.raises(LossNotFiniteError, match=r"at iteration [1-5]"):
+        fit(BiSeNetV2(), train_set(), config, HERE, HERE.fabric(), seed=0, checkpoint=tmp_path / "c.safetensors")
+    assert not list(tmp_path.iterdir())  # a broken network is not saved
+
+
+def test_checkpoint_of_another_configuration_or_truncated(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    small = dataclasses.replace(SMOKE, iterations=2)
+    fit(BiSeNetV2(), train_set(), small, HERE, HERE.fabric(), seed=0, checkpoint=path)
+    with pytest.raises(ValueError, match="another configuration, booster_weight, seed differ"):
+        other = dataclasses.replace(small, booster_weight=0.5)
+        fit(BiSeNetV2(), train_set(), other, HERE, HERE.fabric(), seed=1, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"checkpoint.safetensors is truncated"):
+        fit(BiSeNetV2(), train_set(), small, HERE, HERE.fabric(), seed=0, checkpoint=path)
+
+
+def test_batch_must_divide_by_devices_and_crop_must_fit():
+    with pytest.raises(ValueError, match="batch is 0"):
+        TrainConfig(1, (8, 8), (8, 8), (8, 8), (8, 8), batch=0)
+    with pytest.raises(ValueError, match="larger than the image"):
+        Samples(train_set(), dataclasses.replace(SMOKE, crop=(512, 512)), 0)
+
+
+def test_killed_run_ends_like_an_uninterrupted_one(tmp_path):
+    command = [*TRAIN, "--set", "iterations=30", "--checkpoint-every", "3"]
+    subprocess.run(command, env=environment(tmp_path / "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command, env=environment(tmp_path / "killed"), stdout=subprocess.DEVNULL)
+    while not (found := list(tmp_path.glob("killed/runs/*/checkpoint.safetensors"))):
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = read_safetensors(found[0])[1]["iteration"]
+    assert 3 <= reached < 30
+    subprocess.run(command, env=environment(tmp_path / "killed"), check=True, capture_output=True)
+    whole, killed = (next((tmp_path / name).glob("runs/*/record.json")) for name in ("whole", "killed"))
+    assert (whole.parent / "weights.safetensors").read_bytes() == (killed.parent / "weights.safetensors").read_bytes()
+    first, second = (json.loads(path.read_text()) for path in (whole, killed))
+    assert first["confusion"] == second["confusion"]
+    assert first["losses"] == second["losses"]
+
+
+def test_two_processes_asking_for_one_run_train_it_once(tmp_path):
+    command = [*TRAIN, "--set", "iterations=20"]
+    both = [subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("iteration 20/20" in output for output in outputs) == 1
+    assert all("mIoU" in output for output in outputs)
+
+
+GRADIENTS = """
+import sys, torch
+from lightning.fabric import Fabric
+from safetensors.torch import save_file
+from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.train import Execution, total_loss
+from tests.test_train import SMOKE
+fabric = Execution(accelerator="cpu", precision="32-true").fabric()
+torch.manual_seed(0)
+model = BiSeNetV2(ModelConfig(num_classes=5)).train()
+for module in model.modules():
+    if isinstance(module, torch.nn.BatchNorm2d):
+        module.eval()
+images, labels = torch.randn(4, 3, 64, 96), torch.randint(0, 5, (4, 64, 96))
+labels[0] = 255
+share = slice(fabric.global_rank * 4 // fabric.world_size, (fabric.global_rank + 1) * 4 // fabric.world_size)
+network = fabric.setup(model)
+fabric.backward(total_loss(network(images[share]), labels[share], SMOKE, fabric))
+if fabric.is_global_zero:
+    save_file({name: p.grad for name, p in model.named_parameters()}, sys.argv[1])
+"""
+
+
+def test_two_processes_give_the_gradients_of_one(tmp_path):
+    """Same global batch, ignored pixels unevenly spread, batch normalisation on fixed statistics."""
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    root = Path(__file__).resolve().parent.parent
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launcher in (("one", [sys.executable]), ("two", several)):
+        env = {**environment(tmp_path), "PYTHONPATH": str(root)}
+        subprocess.run([*launcher, script, tmp_path / name], env=env, check=True, capture_output=True)
+    one, two = (read_safetensors(tmp_path / name)[0] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5 * one[name].abs().max()), name
+
+
+def test_train_command_under_torchrun(tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    subprocess.run([*launcher, *TRAIN[2:]], env=environment(tmp_path), check=True, capture_output=True)
+    record = json.loads(next(tmp_path.glob("runs/*/record.json")).read_text())
+    assert record["execution"]["world_size"] == 2
+    assert np.isfinite(record["losses"]["loss"]).all()
+    assert 0 < np.sum(record["confusion"]) <= 4 * 128 * 256  # each of the four test images counted once
+
+
+def test_full_disk_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, {"a": torch.zeros(3)}, {"n": 1})
+    full = (
+        "import resource, sys, torch; from bisenet.model import write_safetensors\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "write_safetensors(sys.argv[1], {'a': torch.zeros(9999)}, {'n': 2})"
+    )
+    failed = subprocess.run([sys.executable, "-c", full, path], capture_output=True, text=True)
+    assert "OSError: cannot write" in failed.stderr
+    tensors, metadata = read_safetensors(path)
+    assert (metadata["n"], len(tensors["a"]), list(tmp_path.iterdir())) == (1, 3, [path])
