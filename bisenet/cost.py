@@ -3,19 +3,20 @@
 The paper's rule (that of its authors' toolbox), per operation at batch 1: a convolution costs one for each
 multiply-accumulate and one per output element if it has a bias; batch normalisation two per element; ReLU and
 sigmoid one per element; pooling one per *input* element; interpolation one per *output* element; nothing else.
+Matrix products, which this network does not have, count like convolutions.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 aten = torch.ops.aten
 
@@ -37,12 +38,18 @@ class Cost:
     by_module: dict[str, float]
 
 
-def _convolution_macs(x: torch.Size, weight: torch.Size, out: torch.Size) -> int:
-    return out.numel() * weight[1:].numel()
+def _convolution(x: Any, weight: Any, bias: Any, *more: Any, out_val: Any, **_: Any) -> int:
+    transposed = more[3]  # after stride, padding, dilation
+    macs = conv_flop_count(x.shape, weight.shape, out_val.shape, transposed) // 2
+    return macs + (out_val.numel() if bias is not None else 0)
 
 
-def _paper_convolution(x: Any, weight: Any, bias: Any, *_: Any, out_val: Any, **__: Any) -> int:
-    return _convolution_macs(x.shape, weight.shape, out_val.shape) + (out_val.numel() if bias is not None else 0)
+def _product(left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> int:
+    return left.shape[-1] * out_val.numel()
+
+
+def _product_with_bias(bias: Any, left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> int:
+    return _product(left, right, out_val=out_val) + out_val.numel()
 
 
 def _per_input(factor: int) -> Callable[..., int]:
@@ -61,25 +68,22 @@ def _raw(rule: Callable[..., int]) -> Callable[..., int]:
 
 # Everything the rule counts; what an operation that is not here costs is nothing.
 PAPER_RULE = {
-    aten.convolution: _raw(_paper_convolution),
+    aten.convolution: _raw(_convolution),
+    aten.mm: _raw(_product),
+    aten.bmm: _raw(_product),
+    aten.addmm: _raw(_product_with_bias),
     aten._native_batch_norm_legit_no_training: _raw(_per_input(2)),
     aten.native_batch_norm: _raw(_per_input(2)),
-    aten.relu: _raw(_per_input(1)),
-    aten.relu_: _raw(_per_input(1)),
-    aten.sigmoid: _raw(_per_input(1)),
-    aten.max_pool2d_with_indices: _raw(_per_input(1)),
-    aten.avg_pool2d: _raw(_per_input(1)),
-    aten.mean: _raw(_per_input(1)),  # what global average pooling becomes
-    aten._adaptive_avg_pool2d: _raw(_per_input(1)),
-    aten.upsample_bilinear2d: _raw(_per_output),
+    **dict.fromkeys(
+        (
+            *(aten.relu, aten.relu_, aten.sigmoid, aten.sigmoid_),
+            *(aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d),
+            aten.mean,  # what global average pooling becomes
+        ),
+        _raw(_per_input(1)),
+    ),
+    **dict.fromkeys((aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_nearest2d), _raw(_per_output)),
 }
-
-
-@contextlib.contextmanager
-def _on_meta(model: nn.Module) -> Iterator[nn.Module]:
-    """A copy of the model in eval mode without data: nothing is allocated, the given model is left alone."""
-    with torch.no_grad():
-        yield copy.deepcopy(model).to("meta").eval()
 
 
 def paper_cost(model: nn.Module) -> Cost:
@@ -90,21 +94,19 @@ def paper_cost(model: nn.Module) -> Cost:
 def measure(model: nn.Module, input_size: tuple[int, int], **forward: Any) -> Cost:
     """The cost of any network on one image of `input_size`, (height, width), at inference.
 
-    `forward` goes to the model's forward. Parameters of submodules that take no part (booster heads) are not
-    counted.
+    `forward` goes to the model's forward. The network runs on the "meta" device: no activation is allocated, and
+    the given model is left alone. Parameters that do not reach the output (booster heads) are not counted.
     """
-    with _on_meta(model) as ghost:
-        used: set[nn.Module] = set()
-        hooks = [m.register_forward_hook(lambda module, *_: used.add(module)) for m in ghost.modules()]
-        image = torch.empty(1, 3, *input_size, device="meta")
-        with FlopCounterMode(display=False, custom_mapping=PAPER_RULE) as by_rule:
-            ghost(image, **forward)
-        with FlopCounterMode(display=False) as plain:
-            ghost(image, **forward)
-        for hook in hooks:
-            hook.remove()
-        parameters = sum(p.numel() for module in used for p in module.parameters(recurse=False))
+    ghost = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
+    image = torch.empty(1, 3, *input_size, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=PAPER_RULE) as by_rule:
+        ghost(image, **forward)
+    with FlopCounterMode(display=False) as plain:
+        outputs = [leaf for leaf in tree_leaves(ghost(image, **forward)) if isinstance(leaf, torch.Tensor)]
+        macs = plain.get_total_flops() / 2
+    torch.autograd.backward([output.sum() for output in outputs if output.requires_grad])
+    parameters = sum(p.numel() for p in ghost.parameters() if p.grad is not None)
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
     root = type(model).__name__
     by_module = {name.removeprefix(root).removeprefix("."): value for name, value in counts.items() if name != "Global"}
-    return Cost(counts["Global"], plain.get_total_flops() / 2e9, parameters, by_module)
+    return Cost(counts.get("Global", 0.0), macs / 1e9, parameters, by_module)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -96,6 +97,8 @@ def open_dataset(
     info = DATASETS[choose("dataset", name, DATASETS)]
     choose(f"split of {name}", split, info.splits)
     if not info.needs_files:
+        if root:
+            raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
         return Streets(split, size)
     return CamVid(split, root=Path(root) if root else DATA_FOLDER / name)
 
@@ -175,13 +178,15 @@ class CamVid:
 def camvid_split(name: str) -> str:
     """The part of the split to which a frame of the original release belongs, by its name.
 
-    The split goes by sequence: 0006R0 and 0016E5 train, but for the odd frames of 0016E5, which validate;
-    the first half of 0001TP trains, the second tests, and so does Seq05VD.
+    The split goes by sequence: 0006R0 trains and Seq05VD tests; of 0016E5 the odd frames from 7959 to 8159
+    validate and the others train; the first half of 0001TP trains, the second tests. ValueError for other names.
     """
-    sequence, _, frame = name.rpartition("_")
-    number = int(frame.lstrip("f"))
+    found = re.fullmatch(r"(0006R0|Seq05VD|0016E5|0001TP)_f?(\d+)", name)
+    if not found:
+        raise ValueError(f"{name!r} is the name of no frame of CamVid, such as 0001TP_006690 or Seq05VD_f00000")
+    sequence, number = found[1], int(found[2])
     if sequence == "0016E5":
-        return "val" if number % 2 else "train"
+        return "val" if number % 2 and 7959 <= number <= 8159 else "train"
     if sequence == "0001TP":
         return "train" if number <= 8520 else "test"
     return "test" if sequence == "Seq05VD" else "train"
@@ -251,7 +256,7 @@ def _open(path: Path) -> Image.Image:
     try:
         picture = Image.open(path)
         picture.load()
-    except OSError as error:  # truncated, unidentified or missing
+    except (OSError, SyntaxError) as error:  # truncated, unidentified or missing; Pillow has SyntaxError for bad PNGs
         raise ValueError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
     return picture
 

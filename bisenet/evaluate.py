@@ -60,13 +60,16 @@ def evaluate(
     model: nn.Module, dataset: PairDataset, input_size: Size, device: torch.device, indices: Iterable[int]
 ) -> Tensor:
     """The confusion matrix, int64 (K, K) on `device`, over the images `indices` of a data set."""
-    training = model.training
+    was_training = [module for module in model.modules() if module.training]
     model.eval()
     num_classes = len(dataset.info.classes)
     total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
-    for index in indices:
-        image, labels = dataset.load(index)
-        classes = predict(model, image, input_size, device).argmax(1)[0]
-        total += confusion(classes, torch.from_numpy(np.array(labels)).to(device), num_classes)
-    model.train(training)
+    try:
+        for index in indices:
+            image, labels = dataset.load(index)
+            classes = predict(model, image, input_size, device).argmax(1)[0]
+            total += confusion(classes, torch.from_numpy(np.array(labels)).to(device), num_classes)
+    finally:
+        for module in was_training:
+            module.training = True
     return total

@@ -373,9 +373,13 @@ class BiSeNetV2(nn.Module):
         return {"head": logits, **boosters}
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-        """Write weights and configuration to one safetensors file, atomically; floats are stored as `dtype`."""
+        """Write weights and configuration to one safetensors file, atomically.
+
+        Parameters are stored as `dtype`; the statistics of batch normalisation keep their range.
+        """
+        parameters = dict(self.named_parameters())
         tensors = {
-            name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+            name: (value.to(dtype) if name in parameters else value).contiguous().cpu()
             for name, value in self.state_dict().items()
         }
         write_safetensors(path, tensors, {"config": dataclasses.asdict(self.config)})
@@ -384,10 +388,11 @@ class BiSeNetV2(nn.Module):
     def load(cls, path: str | os.PathLike[str]) -> BiSeNetV2:
         """The network of a file that `save` wrote, in `eval()`; ValueError if it is no such file."""
         tensors, metadata = read_safetensors(path)
-        if "config" not in metadata:
-            raise ValueError(f"{path} holds no model configuration: it was not written by BiSeNetV2.save")
-        model = cls(ModelConfig(**metadata["config"]))
-        model.load_state_dict(tensors)
+        try:
+            model = cls(ModelConfig(**metadata["config"]))
+            model.load_state_dict(tensors)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{path} was not written by BiSeNetV2.save: {error}") from error
         return model.eval()
 
 

@@ -100,8 +100,8 @@ def _execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
     """Run one notebook; returns what went wrong in one line, or nothing."""
     partial = output.with_suffix(f".{os.getpid()}.ipynb")
     how = {"engine_name": "strict", "kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
-    try:
-        papermill.execute_notebook(path, partial, parameters, **how)
+    try:  # what the cells print is shown while they run: training takes minutes
+        papermill.execute_notebook(path, partial, parameters, stdout_file=sys.stdout, **how)
     except PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}".splitlines()[0]
     except (ValueError, DeadKernelError) as error:

@@ -31,7 +31,7 @@ from bisenet import paper
 from bisenet.data import DATASETS, PairDataset, open_dataset
 from bisenet.evaluate import evaluate
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.train import Execution, TrainConfig, Watcher, fit, plain
+from bisenet.train import Execution, TrainConfig, Watcher, fit, plain, synchronises
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -145,8 +145,13 @@ def collect(
     """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`)."""
     runs = {row.id: [plan(row, dataset, scale, seed) for seed in seeds] for row in rows}
     if train:
-        return {id: [get(run, **options) for run in of_row] for id, of_row in runs.items()}
+        return {id: [_announced(run, **options) for run in of_row] for id, of_row in runs.items()}
     return {id: [record for run in of_row if (record := find(run, mine=False))] for id, of_row in runs.items()}
+
+
+def _announced(run: Run, **options: Any) -> Record:
+    print(f"{run.name}: {'recorded' if find(run, mine=True) else 'training'}", flush=True)
+    return get(run, **options)
 
 
 def _check_writable(folder: Path) -> None:
@@ -214,7 +219,13 @@ def _used(dataset: PairDataset, limit: int | None) -> int:
 
 
 def test(model: BiSeNetV2, training: TrainConfig, dataset: str, data_root: str | Path | None) -> np.ndarray:
-    """Confusion matrix of a network by the protocol of a recipe, on its test split."""
+    """Confusion matrix of a network by the protocol of a recipe, on its test split.
+
+    ValueError if the network has another number of classes than the data set.
+    """
+    classes = len(DATASETS[dataset].classes)
+    if model.config.num_classes != classes:
+        raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {classes}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     test_set = open_dataset(dataset, training.test_split, root=data_root, size=training.image_size)
     images = range(_used(test_set, training.test_images))
@@ -225,7 +236,7 @@ def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
     return {
         "precision": execution.resolved_precision,
         "world_size": fabric.world_size,
-        "synchronised_batch_norm": fabric.world_size > 1 and fabric.device.type == "cuda",
+        "synchronised_batch_norm": synchronises(fabric),
         "threads": torch.get_num_threads(),
     }
 

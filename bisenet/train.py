@@ -55,9 +55,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("image_size", "crop", "input_size", "test_size", "scales"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("iterations", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"TrainConfig: {name} is {getattr(self, name)}, it must be at least 1")
+        for name in ("iterations", "batch", "train_images", "test_images"):
+            value = getattr(self, name)
+            if (value is not None or name in ("iterations", "batch")) and (type(value) is not int or value < 1):
+                raise ValueError(f"TrainConfig: {name} is {value!r}, it must be an integer of at least 1")
+        if min(self.lr, *self.scales, *self.image_size, *self.crop, *self.input_size, *self.test_size) <= 0:
+            raise ValueError(f"TrainConfig: lr, scales and sizes must be positive, got {self}")
         if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
             raise ValueError(
                 f"TrainConfig: ohem_threshold is {self.ohem_threshold} and ohem_keep {self.ohem_keep}, "
@@ -194,6 +197,11 @@ class Samples(Dataset):
         return np.ascontiguousarray(image), labels.astype(np.int64)
 
 
+def synchronises(fabric: Fabric) -> bool:
+    """Whether batch normalisation is over all devices; PyTorch has this for GPUs only."""
+    return fabric.world_size > 1 and fabric.device.type == "cuda"
+
+
 def make_loader(
     dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, workers: int
 ) -> DataLoader:
@@ -201,6 +209,8 @@ def make_loader(
     share, rest = divmod(config.batch, fabric.world_size)
     if rest:
         raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices")
+    if share == 1 and not synchronises(fabric):
+        raise ValueError("one image a device: batch normalisation of a global average needs at least two")
     numbers = [
         iteration * config.batch + fabric.global_rank * share + slot
         for iteration in range(start, config.iterations)
@@ -321,7 +331,7 @@ def fit(
     """
     identity = {**plain(config), "model": plain(model.config), "dataset": dataset.info.name, "seed": seed}
     bare: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
+    if synchronises(fabric):
         bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
     network, optimizer = fabric.setup(bare, make_optimizer(bare, config))
     losses = torch.full((config.iterations,), float("nan"), device=fabric.device)

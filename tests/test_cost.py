@@ -36,6 +36,7 @@ def test_by_hand() -> None:
         nn.Sigmoid(),
         nn.Upsample(scale_factor=4, mode="bilinear"),  # 1 an *output* element; 8x12 out
         nn.AvgPool2d(4),  # 2x3 out
+        nn.AdaptiveAvgPool2d((1, 2)),  # 6 x 2x3 in
         nn.AdaptiveAvgPool2d(1),
     )
     costs = {
@@ -48,11 +49,12 @@ def test_by_hand() -> None:
         "6": 6 * 96,
         "7": 6 * 96,
         "8": 36,
+        "9": 12,
     }
     cost = measure(model, (8, 10))
     assert {name: round(gflops * 1e9, 3) for name, gflops in cost.by_module.items() if name} == costs
     assert cost.by_module[""] == cost.gflops
-    assert cost.gflops * 1e9 == pytest.approx(11_680, abs=1e-3) and sum(costs.values()) == 11_680
+    assert cost.gflops * 1e9 == pytest.approx(11_692, abs=1e-3) and sum(costs.values()) == 11_692
     assert cost.gmacs * 1e9 == pytest.approx(8_640 + 216, abs=1e-3)
     assert cost.parameters == (108 + 4) + (4 + 4) + 36
 
@@ -97,3 +99,13 @@ def test_any_module_torchvision_says_the_same(name: str) -> None:
     cost = measure(model, (224, 224))
     assert cost.parameters == published["num_params"]
     assert cost.gmacs == pytest.approx(published["_ops"], abs=6e-4)  # printed with three decimals
+
+
+def test_linear_and_transposed_layers_and_shared_weights() -> None:
+    linear = measure(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)), (4, 4))
+    assert linear.by_module["2"] == pytest.approx((3 * 10 + 10) / 1e9)
+    transposed = measure(nn.ConvTranspose2d(3, 4, 2, stride=2, bias=False), (8, 8))
+    assert transposed.gflops == pytest.approx(8 * 8 * 3 * 4 * 4 / 1e9) == transposed.gmacs
+    layer = nn.Conv2d(3, 3, 1)
+    assert measure(nn.Sequential(layer, layer), (8, 8)).parameters == 12
+    assert measure(nn.Identity(), (8, 8)).gflops == 0
