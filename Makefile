@@ -3,14 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Threads that wait sleep instead of spinning; see bisenet/__init__.py.
 export OMP_WAIT_POLICY ?= PASSIVE
-# Everything that has opinions about the terminal or the network keeps quiet.
-export PYDEVD_DISABLE_FILE_VALIDATION = 1
 
-.PHONY: help reproduce test lab format
+.PHONY: help reproduce test lab notebooks format
 help:
 	@echo "make reproduce  regenerate the tables on the embedded scenes, under results/reproduced/"
 	@echo "make test       style, types, tests, and every notebook against its stored outputs"
 	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make notebooks  renew the notebooks' stored outputs and the README's picture"
 	@echo "make format     rewrite the sources in the project's style"
 
 $(BIN)/ready: pyproject.toml constraints.txt
@@ -27,10 +26,17 @@ test: $(BIN)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 120 notebooks
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
 
 lab: $(BIN)/ready
 	$(BIN)/jupyter lab notebooks
+
+notebooks: $(BIN)/ready
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir build notebooks/quickstart.ipynb
+	mkdir -p results/pictures
+	cp "$$(ls build/quickstart_files/*.png | head -n 1)" results/pictures/quickstart.png
 
 format: $(BIN)/ready
 	$(BIN)/ruff check --fix .

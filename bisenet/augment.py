@@ -13,9 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bisenet.data import IGNORE, Pair
-
-Size = tuple[int, int]
+from bisenet.data import IGNORE, Pair, Size
 
 # ImageNet's statistics; the paper does not name its own.
 MEAN = (0.485, 0.456, 0.406)

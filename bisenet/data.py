@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,7 @@ from bisenet import streets
 IGNORE = 255
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 
+Size = tuple[int, int]  # (height, width)
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -70,6 +72,7 @@ class PairDataset(Protocol):
     """What training and evaluation need of a data set."""
 
     info: DatasetInfo
+    source: str  # which of several kinds of files; recorded, since the pixels differ
 
     def __len__(self) -> int: ...
 
@@ -107,6 +110,7 @@ class Streets:
     """The embedded scenes: rendered on request, the last ones kept. Validation scenes have a seed of their own."""
 
     info = DATASETS["streets"]
+    source = "rendered"
     SEEDS: Mapping[str, int] = {"train": 0, "val": 1}
 
     def __init__(self, split: str, size: tuple[int, int]):
@@ -118,14 +122,21 @@ class Streets:
 
     def load(self, index: int) -> Pair:
         seed, number = self.scenes[index]
-        return _render(number, self.size, seed)
+        return self.render(number, seed)
 
+    @functools.cached_property
+    def render(self) -> Callable[[int, int], Pair]:
+        """Rendering with a memory of 256 MiB, in which all scenes of a small run fit."""
+        return functools.lru_cache(maxsize=2**28 // (4 * math.prod(self.size)))(self._render)
 
-@functools.lru_cache(maxsize=512)
-def _render(number: int, size: tuple[int, int], seed: int) -> Pair:
-    image, labels = streets.render(number, size, seed)
-    image.flags.writeable = labels.flags.writeable = False  # shared by everybody who asks for this scene
-    return image, labels
+    def _render(self, number: int, seed: int) -> Pair:
+        image, labels = streets.render(number, self.size, seed)
+        image.flags.writeable = labels.flags.writeable = False  # shared by everybody who asks for this scene
+        return image, labels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: not the scenes."""
+        return {key: value for key, value in vars(self).items() if key != "render"}
 
 
 class CamVid:
@@ -140,6 +151,7 @@ class CamVid:
 
     def __init__(self, split: str, root: Path):
         self.original = (root / self.STILLS).is_dir()
+        self.source = "original release" if self.original else "tutorial layout"
         parts = split.split("+")
         if not self.original and not all((root / part).is_dir() for part in parts):
             raise FileNotFoundError(

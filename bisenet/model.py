@@ -30,9 +30,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the name everybody knows
@@ -50,10 +52,34 @@ BOOSTER_POSITIONS = ("stage2", "stage3", "stage4", "stage5_4", "stage5_5")
 
 # Table 1, Detail Branch: stage, output channels c, layers (the first has stride 2).
 DETAIL_STAGES = (("stage1", 64, 2), ("stage2", 64, 3), ("stage3", 128, 3))
-# Table 1, Semantic Branch after the stem: stage, output channels c at lambda = 1/4 / at lambda = 1, GE layers
-# (the first has stride 2). Only the stem and stage 3 follow lambda (reading 4).
+# Table 1, Semantic Branch: channels of the stem at lambda = 1; then stage, output channels c at lambda = 1, whether
+# they follow lambda (reading 4), GE layers (the first has stride 2).
 STEM_CHANNELS = 64
 SEMANTIC_STAGES = (("stage3", 128, True, 2), ("stage4", 64, False, 2), ("stage5_4", 128, False, 4))
+
+
+def settle(config: Any) -> None:
+    """Bring every field of a frozen dataclass to its annotated type, so that equal configurations are written alike.
+
+    ValueError where a value has another type, or is a number that is not finite.
+    """
+    for name, kind in get_type_hints(type(config)).items():
+        what = f"{type(config).__name__}: {name}"
+        object.__setattr__(config, name, _settled(getattr(config, name), kind, what))
+
+
+def _settled(value: Any, kind: Any, what: str) -> Any:
+    members = get_args(kind)
+    if get_origin(kind) is UnionType:  # X | None
+        return None if value is None else _settled(value, members[0], what)
+    if get_origin(kind) is tuple:
+        if isinstance(value, (list, tuple)) and (members[-1] is Ellipsis or len(value) == len(members)):
+            return tuple(_settled(member, members[0], what) for member in value)
+    elif kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    elif kind is not float and type(value) is kind:
+        return value
+    raise ValueError(f"{what} is {value!r}, it must be of type {getattr(kind, '__name__', kind)} (numbers finite)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +104,7 @@ class ModelConfig:
     head_channels: int = 64  # C_t, Figure 7
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "booster", tuple(self.booster))
+        settle(self)
         for problem in self._problems():
             raise ValueError(f"ModelConfig: {problem}")
 

@@ -132,13 +132,15 @@ def provenance(records: Records) -> pd.DataFrame:
             "iterations": record["training"]["iterations"],
             "batch": record["training"]["batch"],
             "train / test images": f"{record['images']['train']} / {record['images']['test']}",
-            "precision": record["execution"]["precision"],
-            "device": record["device"].get("gpu", f"{record['device']['cores']} x {record['device']['cpu']}"),
+            "precision": process["precision"],
+            "device": process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads"),
             "minutes": f"{record['seconds']['train'] / 60:.1f}",
-            "commit": (record["git"]["commit"] or "-")[:7] + (" + changes" if record["git"]["dirty"] else ""),
+            "processes": len(record["processes"]),
+            "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
         }
         for id, of_row in records.items()
         for record in of_row
+        for process in record["processes"][-1:]
     ]
     return pd.DataFrame(lines)
 

@@ -37,6 +37,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 Record = dict[str, Any]
 
+# Part of every run's identity; raised when a change of the code makes runs differ that are configured alike.
+FORMAT = 1
+
 
 def results_folder() -> Path:
     """`results/` in the repository, or where the environment variable BISENET_RESULTS points."""
@@ -68,6 +71,7 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What two runs share if and only if they are the same experiment."""
         return {
+            "format": FORMAT,
             "dataset": self.dataset,
             "seed": self.seed,
             "model": plain(self.model),
@@ -100,12 +104,14 @@ def find(run: Run, mine: bool) -> Record | None:
 
 
 def weights_path(run: Run) -> Path:
-    """Where the weights of your run are, once it is recorded; rows of other tables may have trained it."""
-    return next(results_folder().glob(f"runs/*-{run.hash}/weights.safetensors"), _folder(run) / "weights.safetensors")
+    """Where the weights of your run are, once it is recorded."""
+    return _folder(run) / "weights.safetensors"
 
 
 def _folder(run: Run) -> Path:
-    return results_folder() / "runs" / run.name
+    """The folder of a run: by its hash if there is one, whatever the row was called when it began."""
+    folders = results_folder() / "runs"
+    return next((path for path in folders.glob(f"*-{run.hash}") if path.is_dir()), folders / run.name)
 
 
 def get(
@@ -184,26 +190,26 @@ def _train(
     test_set: PairDataset,
     watch: Watcher | None,
 ) -> Record:
-    git = git_state()  # of the code that is running; the tree may change meanwhile
+    process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
+    process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
     torch.manual_seed(run.seed)
     model = BiSeNetV2(run.model)
     checkpoint = _folder(run) / "checkpoint.safetensors"
-    fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, checkpoint=checkpoint, watch=watch)
+    options: dict[str, Any] = {"checkpoint": checkpoint, "watch": watch, "process": process}
+    fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, **options)
     began = time.monotonic()
     images = _used(test_set, run.training.test_images)
     share = range(fabric.global_rank, images, fabric.world_size)
     matrix = evaluate(model, test_set, run.training.test_size, fabric.device, share)
     matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
     record = {
-        **{"format": 1, "hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
-        "execution": {**plain(execution), **_resolved(execution, fabric)},
+        **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
+        "source": test_set.source,
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
         "confusion": matrix.cpu().tolist(),
         "losses": thin(fitted.losses),
         "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
-        "device": describe_device(fabric.device),
-        "versions": versions(),
-        "git": git,
+        "processes": fitted.processes,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     if fabric.is_global_zero:
@@ -234,6 +240,7 @@ def test(model: BiSeNetV2, training: TrainConfig, dataset: str, data_root: str |
 
 def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
     return {
+        **plain(execution),
         "precision": execution.resolved_precision,
         "world_size": fabric.world_size,
         "synchronised_batch_norm": synchronises(fabric),
@@ -275,7 +282,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and whether the tree differs from it; both None outside a repository."""
+    """Commit and whether the package differs from it; both None outside a repository."""
 
     def git(*words: str) -> str | None:
         try:
@@ -284,7 +291,7 @@ def git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", "bisenet")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 

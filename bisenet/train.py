@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -22,9 +22,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from bisenet.augment import SCALES, Augmentation, Size, to_tensor
-from bisenet.data import IGNORE, PairDataset
-from bisenet.model import BiSeNetV2, read_safetensors, write_safetensors
+from bisenet.augment import SCALES, Augmentation, to_tensor
+from bisenet.data import IGNORE, PairDataset, Size
+from bisenet.model import BiSeNetV2, read_safetensors, settle, write_safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +53,12 @@ class TrainConfig:
     booster_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "crop", "input_size", "test_size", "scales"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        settle(self)
         for name in ("iterations", "batch", "train_images", "test_images"):
-            value = getattr(self, name)
-            if (value is not None or name in ("iterations", "batch")) and (type(value) is not int or value < 1):
-                raise ValueError(f"TrainConfig: {name} is {value!r}, it must be an integer of at least 1")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"TrainConfig: {name} is {value}, it must be at least 1")
         if min(self.lr, *self.scales, *self.image_size, *self.crop, *self.input_size, *self.test_size) <= 0:
-            raise ValueError(f"TrainConfig: lr, scales and sizes must be positive, got {self}")
+            raise ValueError("TrainConfig: lr, scales and sizes must be positive")
         if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
             raise ValueError(
                 f"TrainConfig: ohem_threshold is {self.ohem_threshold} and ohem_keep {self.ohem_keep}, "
@@ -88,12 +86,19 @@ class Execution:
     workers: int = 1  # processes that read and augment, for each device; 0: none
     checkpoint_every: int = 100  # iterations
 
+    def __post_init__(self) -> None:
+        for name, least in {"devices": 1, "num_nodes": 1, "workers": 0, "checkpoint_every": 1}.items():
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision is {self.precision!r}, not one of {get_args(Precision)}")
+
     def fabric(self) -> Fabric:
         """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         fabric = Fabric(
-            accelerator=self.accelerator,
+            accelerator=self.resolved_accelerator,
             devices=devices,
             num_nodes=nodes,
             strategy=self.strategy,
@@ -103,10 +108,17 @@ class Execution:
         return fabric
 
     @property
+    def resolved_accelerator(self) -> str:
+        """ "auto" is CUDA or the CPU; anything else has to be asked for."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
     def resolved_precision(self) -> Literal["32-true", "bf16-mixed"]:
         if self.precision != "auto":
             return self.precision
-        on_gpu = self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        on_gpu = self.resolved_accelerator in ("gpu", "cuda")
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_computes_in_bf16()
         return "bf16-mixed" if fast else "32-true"
 
@@ -120,43 +132,48 @@ def _cpu_computes_in_bf16() -> bool:
 # --- the loss ---------------------------------------------------------------------------------------------------
 
 
-def ohem(losses: Tensor, counted: Tensor, threshold: float, keep: float) -> Tensor:
+def ohem(losses: Tensor, counted: Tensor, threshold: float, keep: float, fabric: Fabric) -> Tensor:
     """Which pixels of a mini-batch are kept: boolean, like `losses`, the cross-entropy of each pixel.
 
     Wu et al. (2016): a pixel is kept while the probability of its class is below `threshold`; if these are fewer
-    than the fraction `keep` of the pixels that are `counted`, the hardest ones make up that fraction.
+    than the fraction `keep` of the pixels that are `counted`, the hardest ones make up that fraction. The mini-batch
+    is that of all devices.
     """
     hard = counted & (losses > -math.log(threshold))
-    least = math.ceil(keep * int(counted.sum()))
-    if int(hard.sum()) >= least:
+    totals = _over_devices(torch.stack([counted.sum(), hard.sum()]), fabric)
+    least = math.ceil(keep * int(totals[0]))
+    if int(totals[1]) >= least:
         return hard
-    limit = losses[counted].topk(least).values[-1]
-    return counted & (losses >= limit)
-
-
-def pixel_loss(logits: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Sum of the cross-entropy over the pixels that count, and their number; logits (N, K, H, W) of any type."""
-    losses = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-    kept = labels != IGNORE
-    if config.ohem:
-        kept = ohem(losses.detach(), kept, config.ohem_threshold, config.ohem_keep)
-    return (losses * kept).sum(), kept.sum()
+    candidates = losses[counted]
+    hardest = candidates.topk(min(least, len(candidates))).values
+    if fabric.world_size > 1:  # the hardest of all devices, each list filled up to the same length
+        hardest = F.pad(hardest, (0, least - len(hardest)), value=-math.inf)
+        hardest = cast(Tensor, fabric.all_gather(hardest)).flatten().topk(least).values
+    return counted & (losses >= hardest[-1])
 
 
 def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:
-    """Cross-entropy of the segmentation head plus that of every booster head, each a mean over all devices.
+    """Cross-entropy of the segmentation head plus that of every booster head, each a mean over the pixels that count.
 
-    The sum of each device is divided by the pixels of all, so that averaging gradients, as DDP does, gives those
-    of one device with the whole batch.
+    logits (N, K, H, W) of any float type by head, labels (N, H, W) int64. With several devices each sum is divided
+    by the pixels of all, so that averaging gradients, as DDP does, gives those of one device with the whole batch.
     """
-    total = torch.zeros((), device=labels.device)
+    counted = labels != IGNORE
+    sums, counts, weights = [], [], []
     for position, output in logits.items():
-        loss, count = pixel_loss(output, labels, config)
-        if fabric.world_size > 1:
-            count = cast(Tensor, fabric.all_reduce(count.float(), reduce_op="sum")) / fabric.world_size
-        weight = 1.0 if position == "head" else config.booster_weight
-        total = total + weight * loss / count.clamp(min=1 / fabric.world_size)
-    return total
+        losses = F.cross_entropy(output.float(), labels, ignore_index=IGNORE, reduction="none")
+        kept = counted
+        if config.ohem:
+            kept = ohem(losses.detach(), counted, config.ohem_threshold, config.ohem_keep, fabric)
+        sums.append((losses * kept).sum())
+        counts.append(kept.sum())
+        weights.append(1.0 if position == "head" else config.booster_weight)
+    means = torch.stack(sums) * fabric.world_size / _over_devices(torch.stack(counts), fabric).clamp(min=1)
+    return (means * means.new_tensor(weights)).sum()
+
+
+def _over_devices(counts: Tensor, fabric: Fabric) -> Tensor:
+    return counts if fabric.world_size == 1 else cast(Tensor, fabric.all_reduce(counts, reduce_op="sum"))
 
 
 # --- the schedule -----------------------------------------------------------------------------------------------
@@ -194,7 +211,7 @@ class Samples(Dataset):
         order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
         image, labels = self.dataset.load(int(order[place]))
         image, labels = self.augment(image, labels, np.random.default_rng((self.seed, epoch, n)))
-        return np.ascontiguousarray(image), labels.astype(np.int64)
+        return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
 def synchronises(fabric: Fabric) -> bool:
@@ -229,10 +246,14 @@ def make_loader(
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What training leaves beside the weights: the loss of every iteration, float32, and seconds in the loop."""
+    """What training leaves beside the weights: the loss of every iteration, float32, and seconds in the loop.
+
+    `processes` has one entry for each process (group) that took part, with `from`, the iteration it began with.
+    """
 
     losses: np.ndarray
     seconds: float
+    processes: list[dict[str, Any]]
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------
@@ -252,13 +273,14 @@ def save_checkpoint(
         if "momentum_buffer" in (state := optimizer.state.get(parameter, {})):
             tensors[f"momentum.{name}"] = state["momentum_buffer"].contiguous().cpu()
     tensors["losses"] = torch.from_numpy(fitted.losses[:iteration])
-    write_safetensors(path, tensors, {"iteration": iteration, "seconds": fitted.seconds, "identity": identity})
+    progress = {"iteration": iteration, "seconds": fitted.seconds, "processes": fitted.processes}
+    write_safetensors(path, tensors, {**progress, "identity": identity})
 
 
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor, identity: Any
-) -> tuple[int, float]:
-    """Restore what `save_checkpoint` wrote; returns the iteration to go on with, and the seconds spent so far.
+) -> tuple[int, float, list[dict[str, Any]]]:
+    """Restore what `save_checkpoint` wrote; returns the iteration to go on with, seconds and processes so far.
 
     ValueError if the file is truncated or belongs to another configuration.
     """
@@ -274,7 +296,7 @@ def load_checkpoint(
         if (momentum := tensors.get(f"momentum.{name}")) is not None:
             optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
     losses[: metadata["iteration"]] = tensors["losses"]
-    return metadata["iteration"], metadata["seconds"]
+    return metadata["iteration"], metadata["seconds"], metadata["processes"]
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------
@@ -323,28 +345,37 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     watch: Watcher | None = None,
+    process: dict[str, Any] | None = None,
 ) -> Fitted:
-    """Train `model` in place.
+    """Train `model` in place; `process` describes this process for the record.
 
     With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
-    identity = {**plain(config), "model": plain(model.config), "dataset": dataset.info.name, "seed": seed}
+    identity = {
+        **plain(config),
+        "model": plain(model.config),
+        "dataset": dataset.info.name,
+        "source": dataset.source,
+        "seed": seed,
+    }
     bare: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
     if synchronises(fabric):
         bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
     network, optimizer = fabric.setup(bare, make_optimizer(bare, config))
     losses = torch.full((config.iterations,), float("nan"), device=fabric.device)
     first, spent = 0, 0.0
+    processes: list[dict[str, Any]] = []
     if checkpoint and checkpoint.is_file():
-        first, spent = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity)
+        first, spent, processes = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity)
+    processes = [*processes, {"from": first, **(process or {})}]
     began, checked = time.monotonic() - spent, first
     batches = iter(make_loader(dataset, config, seed, first, fabric, execution.workers))
     for iteration in range(first, config.iterations):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(iteration, config)
         images, labels = next(batches)
-        loss = total_loss(network(to_tensor(images)), labels, config, fabric)
+        loss = total_loss(network(to_tensor(images)), labels.long(), config, fabric)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
@@ -353,14 +384,19 @@ def fit(
         save = done % execution.checkpoint_every == 0 or done == config.iterations
         if done % 10 == 0 or save:
             checked = _check(losses, checked, done, fabric)
-            fitted = Fitted(losses[:done].cpu().numpy(), time.monotonic() - began)
+            fitted = Fitted(losses[:done].cpu().numpy(), time.monotonic() - began, processes)
             if watch and fabric.is_global_zero:
                 watch(Progress(done, config.iterations, fitted.losses, (fitted.seconds - spent) / (done - first)))
+            if save:
+                _check_weights(bare, done)
             if checkpoint and save:
                 if fabric.is_global_zero:
                     save_checkpoint(checkpoint, bare, optimizer.optimizer, fitted, done, identity)
                 fabric.barrier()
-    return Fitted(losses.cpu().numpy(), time.monotonic() - began)
+    if fabric.world_size > 1:  # statistics of batch normalisation that are not synchronised: those of the first
+        for buffer in bare.buffers():
+            torch.distributed.broadcast(buffer, 0)
+    return Fitted(losses.cpu().numpy(), time.monotonic() - began, processes)
 
 
 def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
@@ -370,10 +406,16 @@ def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
     if len(bad):
         step = start + int(bad[0])
         raise LossNotFiniteError(
-            f"loss is {losses[step].item()} at iteration {step}; the last checkpoint is from before. Lower the "
-            "learning rate, or use precision 32-true, and start again"
+            f"loss is {losses[step].item()} at iteration {step}; lower the learning rate, or use precision 32-true "
+            "and remove the run's checkpoint"
         )
     return stop
+
+
+def _check_weights(model: nn.Module, done: int) -> None:
+    """The loss of a step says nothing about the weights that the step leaves."""
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
+        raise LossNotFiniteError(f"weights are no longer finite after iteration {done - 1}; lower the learning rate")
 
 
 def plain(config: Any) -> dict[str, Any]:

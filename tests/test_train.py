@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from bisenet import paper
+from bisenet import paper, runs
 from bisenet.data import IGNORE, open_dataset
 from bisenet.model import BiSeNetV2, read_safetensors, write_safetensors
 from bisenet.train import (
@@ -26,7 +26,7 @@ from bisenet.train import (
     learning_rate,
     make_optimizer,
     ohem,
-    pixel_loss,
+    total_loss,
 )
 
 SMOKE = dataclasses.replace(paper.recipe("streets", "smoke"), ohem=False)
@@ -59,15 +59,15 @@ def test_ohem_equals_naive_version(scale):
     generator = torch.Generator().manual_seed(0)
     losses = torch.rand(2, 9, 11, generator=generator) * scale
     counted = torch.rand(2, 9, 11, generator=generator) > 0.3
-    ours = ohem(losses, counted, 0.7, 1 / 16)
+    ours = ohem(losses, counted, 0.7, 1 / 16, HERE.fabric())
     assert torch.equal(ours, naive_ohem(losses, counted, 0.7, 1 / 16))
     assert ours.sum() >= counted.sum() / 16
 
 
 def test_ohem_on_pixels_that_are_all_ignored_keeps_none():
     labels = torch.full((1, 4, 4), IGNORE)
-    loss, count = pixel_loss(torch.randn(1, 3, 4, 4), labels, paper.recipe("streets", "paper"))
-    assert (loss.item(), count.item()) == (0.0, 0)
+    loss = total_loss({"head": torch.randn(1, 3, 4, 4)}, labels, paper.recipe("streets", "paper"), HERE.fabric())
+    assert loss.item() == 0.0
 
 
 def test_schedule_and_weight_decay():
@@ -151,7 +151,7 @@ def test_two_processes_asking_for_one_run_train_it_once(tmp_path):
 
 
 GRADIENTS = """
-import sys, torch
+import dataclasses, sys, torch
 from lightning.fabric import Fabric
 from safetensors.torch import save_file
 from bisenet.model import BiSeNetV2, ModelConfig
@@ -165,15 +165,17 @@ for module in model.modules():
         module.eval()
 images, labels = torch.randn(4, 3, 64, 96), torch.randint(0, 5, (4, 64, 96))
 labels[0] = 255
+config = dataclasses.replace(SMOKE, ohem=sys.argv[2] != "none", ohem_keep=float(sys.argv[2].replace("none", "1")))
 share = slice(fabric.global_rank * 4 // fabric.world_size, (fabric.global_rank + 1) * 4 // fabric.world_size)
 network = fabric.setup(model)
-fabric.backward(total_loss(network(images[share]), labels[share], SMOKE, fabric))
+fabric.backward(total_loss(network(images[share]), labels[share], config, fabric))
 if fabric.is_global_zero:
     save_file({name: p.grad for name, p in model.named_parameters()}, sys.argv[1])
 """
 
 
-def test_two_processes_give_the_gradients_of_one(tmp_path):
+@pytest.mark.parametrize("ohem_keep", ["none", "0.1", "0.99"])  # no OHEM; the threshold decides; the share decides
+def test_two_processes_give_the_gradients_of_one(ohem_keep, tmp_path):
     """Same global batch, ignored pixels unevenly spread, batch normalisation on fixed statistics."""
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
@@ -181,7 +183,7 @@ def test_two_processes_give_the_gradients_of_one(tmp_path):
     several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, launcher in (("one", [sys.executable]), ("two", several)):
         env = {**environment(tmp_path), "PYTHONPATH": str(root)}
-        subprocess.run([*launcher, script, tmp_path / name], env=env, check=True, capture_output=True)
+        subprocess.run([*launcher, script, tmp_path / name, ohem_keep], env=env, check=True, capture_output=True)
     one, two = (read_safetensors(tmp_path / name)[0] for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name in one:
@@ -192,9 +194,11 @@ def test_train_command_under_torchrun(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     subprocess.run([*launcher, *TRAIN[2:]], env=environment(tmp_path), check=True, capture_output=True)
     record = json.loads(next(tmp_path.glob("runs/*/record.json")).read_text())
-    assert record["execution"]["world_size"] == 2
+    assert record["processes"][0]["world_size"] == 2
     assert np.isfinite(record["losses"]["loss"]).all()
     assert 0 < np.sum(record["confusion"]) <= 4 * 128 * 256  # each of the four test images counted once
+    weights = BiSeNetV2.load(next(tmp_path.glob("runs/*/weights.safetensors")))
+    assert runs.test(weights, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
 
 
 def test_full_disk_leaves_the_old_file_whole(tmp_path):
