@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,23 @@ from bisenet import cost, paper, runs
 from bisenet.data import DATASETS, choose
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.model import BiSeNetV2
-from bisenet.train import Execution, LossNotFiniteError, print_progress
+from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
 
 PROGRAM = "python -m bisenet"
+
+EXECUTION_HELP = {
+    "accelerator": "auto (CUDA or else the CPU), cpu, cuda, mps",
+    "devices": "how many GPUs or processes on this machine; torchrun says it by itself",
+    "num_nodes": "how many machines",
+    "strategy": "of Lightning Fabric, such as ddp",
+    "precision": "auto (bf16-mixed where the hardware has it), 32-true, bf16-mixed",
+    "workers": "processes that read and augment, for each device",
+    "checkpoint_every": "iterations between checkpoints",
+}
+
+
+class CommandError(Exception):
+    """Something that a user can mend, in one line."""
 
 
 def main(words: list[str] | None = None) -> int:
@@ -22,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(words)
     try:
         arguments.run(arguments)
-    except (ValueError, OSError, LossNotFiniteError, RuntimeError) as error:
+    except (ValueError, OSError, LossNotFiniteError, CommandError) as error:
         print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -41,41 +56,46 @@ def make_parser() -> argparse.ArgumentParser:
         return added
 
     batch = command("reproduce", _reproduce, "Execute the notebooks, train what is missing, write tables and an index.")
-    _add_setting(batch, default_scale="short")
+    _add_setting(batch)
     batch.add_argument(
         "--seeds", type=int, nargs="+", default=[0], help="one run of each row for each seed (default: 0)"
     )
     batch.add_argument("--only", nargs="+", metavar="NOTEBOOK", help="only these, such as table_2 (default: all)")
 
     single = command("train", _train, "Train one row of a table and record it; an interrupted run goes on.")
-    _add_run(single)
-    single.add_argument("--set", nargs="+", default=[], metavar="FIELD=VALUE", help="change fields of the recipe")
+    single.add_argument(
+        "--row", default="table_2.ohem", help="the variant (default: %(default)s, the paper's final one)"
+    )
+    _add_setting(single)
+    single.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    fields = ", ".join(field.name for field in dataclasses.fields(TrainConfig))
+    single.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help=f"change the recipe, sizes as 256x512; fields: {fields}",
+    )
     for field in dataclasses.fields(Execution):
-        flag = "--" + field.name.replace("_", "-")
-        single.add_argument(flag, type=type(field.default), default=field.default, help="(default: %(default)s)")
+        help = f"{EXECUTION_HELP[field.name]} (default: %(default)s)"
+        single.add_argument(
+            "--" + field.name.replace("_", "-"), type=type(field.default), default=field.default, help=help
+        )
 
     again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
     again.add_argument("weights", type=Path, help="a .safetensors file that a run or BiSeNetV2.save wrote")
-    _add_setting(again, default_scale="short")
+    _add_setting(again)
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
     price.add_argument("--row", help="one row, such as table_2.bga (default: all, and the Large model)")
     return parser
 
 
-def _add_setting(parser: argparse.ArgumentParser, default_scale: str) -> None:
+def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="streets", help=f"{', '.join(DATASETS)} (default: %(default)s)")
     scales = "smoke: seconds a row, short: minutes, paper: the paper's schedule"
-    parser.add_argument("--scale", default=default_scale, help=f"{scales} (default: %(default)s)")
+    parser.add_argument("--scale", default="short", help=f"{scales} (default: %(default)s)")
     parser.add_argument("--data-root", help="folder with the files of the data set (default: data/DATASET)")
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--row", default="table_2.ohem", help="which variant (default: %(default)s, the paper's final one)"
-    )
-    _add_setting(parser, default_scale="short")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
@@ -83,9 +103,12 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         from bisenet import reproduce
         from bisenet.notebook import Parameters
     except ImportError as error:
-        raise RuntimeError(f"{error}; the notebooks need: pip install 'bisenet[notebooks]'") from error
+        raise CommandError(f"{error}; the notebooks need: pip install -e '.[notebooks]'") from error
     parameters = Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
-    index = reproduce.reproduce(reproduce.notebooks(arguments.only), dataclasses.asdict(parameters))
+    try:
+        index = reproduce.reproduce(reproduce.notebooks(arguments.only), dataclasses.asdict(parameters))
+    except reproduce.NotebooksFailedError as error:
+        raise CommandError(str(error)) from error
     print(f"index: {index}")
 
 
@@ -99,10 +122,10 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.set:
         run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
     execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
-    print(f"{run.name}: {run.training.iterations} iterations, {execution.resolved_precision}", flush=True)
     record = runs.get(run, data_root=arguments.data_root, execution=execution, watch=print_progress)
-    print_scores(record["confusion"], DATASETS[run.dataset].classes)
-    print(f"weights: {runs.weights_path(run)}")
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
+        print_scores(record["confusion"], DATASETS[run.dataset].classes)
+        print(f"weights: {runs.weights_path(run)}")
 
 
 def _changed(config: Any, changes: list[str]) -> Any:

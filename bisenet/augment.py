@@ -2,6 +2,10 @@
 
 Scaling, cropping and the final resize are one geometric map, so only the region that the network will see is
 computed, and nothing is interpolated twice. Image and labels follow the same map.
+
+Readings, where the paper is silent: images are normalised by ImageNet's statistics; shrinking is antialiased, in
+training as in evaluation; where a scaled image is smaller than the crop, it lies at a random place of the crop, and the
+rest is mean colour and ignored; labels in training are those at the size that the network sees.
 """
 
 from __future__ import annotations

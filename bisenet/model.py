@@ -441,7 +441,9 @@ def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], 
             os.fsync(file.fileno())
         partial.replace(path)
     except SafetensorError as error:  # how a full disk arrives here
-        raise OSError(f"cannot write {path} ({error}); what was there is untouched; free some space") from error
+        raise OSError(
+            f"cannot write {path} ({error}); what was there is untouched; is the disk full, or the folder read-only?"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

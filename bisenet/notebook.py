@@ -33,6 +33,8 @@ class Parameters:
             raise ValueError(
                 f"seeds is {seeds!r}, it must be a list of non-negative integers (papermill: -y 'seeds: [0, 1]')"
             )
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds is {seeds!r}, each may stand there once: two equal runs are no spread")
         if type(self.train) is not bool:
             raise ValueError(f"train is {self.train!r}, it must be a boolean (papermill: -y 'train: true')")
         if not isinstance(self.data_root, str):

@@ -125,5 +125,5 @@ def recipe(dataset: str, scale: str) -> TrainConfig:
     choose("dataset", dataset, DATASETS)
     choose("scale", scale, SCALES)
     if scale == "smoke":
-        return dataclasses.replace(RECIPES[dataset, "paper"], **SMOKE)
+        return dataclasses.replace(RECIPES[dataset, "paper"], **SMOKE)  # every data set has the paper's
     return RECIPES[dataset, scale]

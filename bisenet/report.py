@@ -19,7 +19,7 @@ from bisenet.evaluate import iou, miou
 from bisenet.paper import Row
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-OURS, PAPER, GOOD, BAD = "#0072B2", "#999999", "#009E73", "#D55E00"
+OURS, PAPER, BAD = "#0072B2", "#999999", "#D55E00"
 NOT_RUN = "not run"
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -79,16 +79,17 @@ def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: s
         lines.append(
             _difference("GFLOPs", row.label, line["gflops_paper"], line["gflops_ours"], f"{percent:+.2f} %", why)
         )
-    base = table.iloc[0]
+    base = table.to_dict("records")[0]
     for row, line in zip(rows[1:], table.to_dict("records")[1:], strict=True):
         paper, ours = line["miou_paper"] - base["miou_paper"], line["miou_ours"] - base["miou_ours"]
+        spread = math.hypot(line["miou_std"], base["miou_std"])
         lines.append(
             _difference(
                 f"mIoU gain over {rows[0].label}",
                 row.label,
                 paper,
                 ours,
-                *_verdict(paper, ours, dataset, scale),
+                *_verdict(paper, ours, spread, dataset, scale),
             )
         )
     return pd.DataFrame(lines).set_index(["what", "row"])
@@ -106,11 +107,14 @@ def _difference(what: str, label: str, paper: float, ours: float, difference: st
     }
 
 
-def _verdict(paper: float, ours: float, dataset: str, scale: str) -> tuple[str, str]:
+def _verdict(paper: float, ours: float, spread: float, dataset: str, scale: str) -> tuple[str, str]:
+    """Difference and reason; a gain inside the spread over seeds, or with no spread to compare with, is unresolved."""
     if math.isnan(ours):
         return "", f"no record for {dataset}, {scale}"
     budget = f"other data ({dataset})" + ("" if scale == "paper" else f" and a small budget ({scale})")
-    return f"{ours - paper:+.2f}", ("same sign, " if ours * paper > 0 else "opposite sign, ") + budget
+    sign = "same sign" if ours * paper > 0 else "opposite sign"
+    resolved = "one seed, spread unknown" if math.isnan(spread) else "unresolved" if abs(ours) <= spread else "resolved"
+    return f"{ours - paper:+.2f}", f"{sign} ({resolved}); {budget}"
 
 
 def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> pd.DataFrame:

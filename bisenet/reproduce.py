@@ -8,10 +8,12 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
@@ -20,9 +22,13 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from bisenet.data import choose
-from bisenet.runs import REPOSITORY, output_folder
+from bisenet.runs import REPOSITORY, check_writable, output_folder
 
 NOTEBOOKS = REPOSITORY / "notebooks"
+
+
+class NotebooksFailedError(RuntimeError):
+    """Some notebooks of a batch failed; the message names them."""
 
 
 class SocketKernelManager(AsyncKernelManager):
@@ -64,58 +70,72 @@ def _assigned(source: str) -> list[str]:
 
 
 def notebooks(only: list[str] | None = None) -> list[Path]:
-    """The notebooks to execute; `only` names some by a beginning such as `table_2`. ValueError for an unknown one."""
+    """The notebooks to execute; `only` names some, whole or by the beginning, as `table_2`. ValueError for others."""
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     if not only:
         return paths
+    chosen = [path for path in paths if any(path.stem == name or path.stem.startswith(f"{name}_") for name in only)]
     for name in only:
-        if not any(path.stem.startswith(name) for path in paths):
+        if not any(path.stem == name or path.stem.startswith(f"{name}_") for path in chosen):
             choose("notebook", name, [path.stem for path in paths])
-    return [path for path in paths if path.stem.startswith(tuple(only))]
+    return chosen
 
 
 def reproduce(paths: list[Path], parameters: dict[str, Any]) -> Path:
     """Execute notebooks one after the other and return the index; a failed one does not keep the others from running.
 
-    `parameters` go to each; raises RuntimeError at the end, naming those that failed.
+    `parameters` go to each; NotebooksFailedError at the end names those that failed.
     """
     folder = output_folder(parameters["dataset"], parameters["scale"])
-    folder.mkdir(parents=True, exist_ok=True)
-    lines, failed = [], []
+    check_writable(folder)
+    failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)
         began, problem = time.monotonic(), _execute(path, folder / path.name, parameters)
-        seconds = time.monotonic() - began
-        print(f"{path.stem}: {problem or 'done'} ({seconds:.0f} s)", flush=True)
+        print(f"{path.stem}: {problem or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
         failed += [path.stem] if problem else []
-        table = f"[{path.stem}.csv]({path.stem}.csv)" if (folder / f"{path.stem}.csv").is_file() else ""
-        lines.append(f"| [{path.stem}]({path.name}) | {table} | {seconds:.0f} | {problem or 'done'} |")
-    index = _write_index(folder, parameters, lines)
+    index = write_index(folder)
     if failed:
-        raise RuntimeError(f"failed: {', '.join(failed)}; the executed copies in {folder} show the errors")
+        raise NotebooksFailedError(f"failed: {', '.join(failed)}; the executed copies in {folder} show the errors")
     return index
 
 
 def _execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
     """Run one notebook; returns what went wrong in one line, or nothing."""
-    partial = output.with_suffix(f".{os.getpid()}.ipynb")
+    output.with_suffix(".csv").unlink(missing_ok=True)  # a table must not outlive the notebook that made it
     how = {"engine_name": "strict", "kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
-    try:  # what the cells print is shown while they run: training takes minutes
-        papermill.execute_notebook(path, partial, parameters, stdout_file=sys.stdout, **how)
-    except PapermillExecutionError as error:
-        return f"{error.ename}: {error.evalue}".splitlines()[0]
-    except (ValueError, DeadKernelError) as error:
-        return str(error)
-    finally:
-        if partial.exists():
-            partial.replace(output)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        partial = Path(folder) / output.name
+        try:  # what the cells print is shown while they run: training takes minutes
+            papermill.execute_notebook(path, partial, parameters, stdout_file=sys.stdout, **how)
+        except PapermillExecutionError as error:
+            return f"{error.ename}: {error.evalue}".splitlines()[0]
+        except (ValueError, DeadKernelError) as error:
+            return str(error)
+        finally:
+            if partial.exists():
+                partial.replace(output)
     return ""
 
 
-def _write_index(folder: Path, parameters: dict[str, Any], lines: list[str]) -> Path:
-    settings = ", ".join(f"{name} = {value}" for name, value in parameters.items() if name != "data_root")
-    head = [f"# Reproduced: {parameters['dataset']}, {parameters['scale']}", "", settings, ""]
-    table = ["| notebook | table | seconds | outcome |", "|---|---|---|---|", *lines, ""]
-    index = folder / "index.md"
-    index.write_text("\n".join(head + table))
+def write_index(folder: Path) -> Path:
+    """`index.md`: every executed notebook in the folder, with its parameters, table, duration and outcome."""
+    lines = ["# Reproduced", "", "| notebook | parameters | table | seconds | outcome |", "|---|---|---|---|---|"]
+    for path in sorted(folder.glob("*.ipynb")):
+        done = nbformat.read(path, as_version=4)
+        facts = done.metadata["papermill"]
+        settings = ", ".join(f"{name} = {value}" for name, value in facts["parameters"].items() if name != "data_root")
+        table = f"[CSV]({path.stem}.csv)" if path.with_suffix(".csv").is_file() else ""
+        lines.append(
+            f"| [{path.stem}]({path.name}) | {settings} | {table} | {facts['duration'] or 0:.0f} | {_outcome(done)} |"
+        )
+    index, partial = folder / "index.md", folder / f"index.{os.getpid()}.partial"
+    partial.write_text("\n".join([*lines, ""]))
+    partial.replace(index)
     return index
+
+
+def _outcome(notebook: Any) -> str:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    errors = [f"{o.ename}: {o.evalue}".splitlines()[0] for o in outputs if o.output_type == "error"]
+    return errors[0].replace("|", "/") if errors else "done"

@@ -24,7 +24,7 @@ import lightning
 import numpy as np
 import torch
 import torchvision
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 
 from bisenet import paper
@@ -88,7 +88,9 @@ class Run:
 
 
 def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
-    """The run of a row; ValueError for an unknown data set or scale."""
+    """The run of a row; ValueError for an unknown data set or scale, or a negative seed."""
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, it must not be negative")
     training = dataclasses.replace(paper.recipe(dataset, scale), ohem=row.ohem)
     model = dataclasses.replace(row.model, num_classes=len(DATASETS[dataset].classes))
     return Run(row.id, dataset, scale, seed, model, training)
@@ -125,16 +127,27 @@ def get(
 
     A second process that asks for the same run waits until the first is done and then finds its record.
     """
-    if record := find(run, mine=True):
-        return record
     execution = execution or Execution()
+    if not execution.several and (record := find(run, mine=True)):
+        return _of_these_files(record, run, data_root)
+    run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
     train_set, test_set = datasets(run, data_root)
-    _check_writable(_folder(run))
+    check_writable(_folder(run))
     fabric = execution.fabric()
     with _alone(run, fabric):
         if record := find(run, mine=True):
-            return record
+            return _of_these_files(record, run, data_root)
         return _train(run, execution, fabric, train_set, test_set, watch)
+
+
+def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
+    """The record, if it is of the same kind of files as those in `data_root`."""
+    if data_root and (source := datasets(run, data_root)[1].source) != record["source"]:
+        raise ValueError(
+            f"{run.name} is recorded from the {record['source']}, {data_root} holds the {source}; set BISENET_RESULTS "
+            "to another folder to run it on both"
+        )
+    return record
 
 
 def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairDataset]:
@@ -160,7 +173,7 @@ def _announced(run: Run, **options: Any) -> Record:
     return get(run, **options)
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Notice a read-only or full disk before hours of training, not after."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -175,11 +188,24 @@ def _check_writable(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(run: Run, fabric: Fabric) -> Iterator[None]:
-    """One process group at a time; the lock goes with the process, even if it is killed."""
-    lock = FileLock(results_folder() / "runs" / f"{run.hash}.lock") if fabric.is_global_zero else None
-    with lock or contextlib.nullcontext():
+    """One process at a time; the lock goes with the process, even if it is killed.
+
+    A group of processes does not wait for another, since those behind its first would run into a time limit.
+    """
+    lock = FileLock(results_folder() / "runs" / f"{run.hash}.lock")
+    try:
+        if fabric.is_global_zero:
+            lock.acquire(timeout=0)
+    except Timeout:
+        if fabric.world_size > 1:
+            raise OSError(f"another process trains {run.name}; wait until it is done") from None
+        print(f"{run.name}: waiting for another process that trains it", flush=True)
+        lock.acquire()
+    try:
         fabric.barrier()
         yield
+    finally:
+        lock.release()
 
 
 def _train(

@@ -2,6 +2,14 @@
 
 Every sample is a pure function of (seed, sample number), so a run that was interrupted goes on with the samples
 it would have seen, and on a CPU ends with the same weights, bit for bit.
+
+Readings, where the paper is silent; each is a field of `TrainConfig` or a line below:
+
+1. Every booster head has weight 1 and the same loss as the segmentation head, OHEM included.
+2. OHEM keeps at least 1/16 of the pixels of a batch. Wu et al. ask for "a reasonable number"; the paper names none.
+3. The loss of a head is the mean over the pixels that are kept, in the whole batch.
+4. No warm-up of the learning rate; batch normalisation has PyTorch's momentum, 0.1.
+5. At another batch the learning rate goes in proportion (`bisenet.paper`): the paper trains at 16 only.
 """
 
 from __future__ import annotations
@@ -11,7 +19,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -92,6 +100,11 @@ class Execution:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision is {self.precision!r}, not one of {get_args(Precision)}")
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one process takes part."""
+        return int(os.environ.get("WORLD_SIZE", self.devices * self.num_nodes)) > 1
 
     def fabric(self) -> Fabric:
         """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
@@ -226,8 +239,6 @@ def make_loader(
     share, rest = divmod(config.batch, fabric.world_size)
     if rest:
         raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices")
-    if share == 1 and not synchronises(fabric):
-        raise ValueError("one image a device: batch normalisation of a global average needs at least two")
     numbers = [
         iteration * config.batch + fabric.global_rank * share + slot
         for iteration in range(start, config.iterations)
@@ -239,6 +250,7 @@ def make_loader(
         sampler=numbers,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=fabric.device.type == "cuda",
         multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]
@@ -352,6 +364,8 @@ def fit(
     With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
+    if config.batch == fabric.world_size and model.config.context and not synchronises(fabric):
+        raise ValueError("one image a device: the context embedding normalises a global average, it needs two or more")
     identity = {
         **plain(config),
         "model": plain(model.config),
@@ -374,7 +388,7 @@ def fit(
     for iteration in range(first, config.iterations):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(iteration, config)
-        images, labels = next(batches)
+        images, labels = _next(batches)
         loss = total_loss(network(to_tensor(images)), labels.long(), config, fabric)
         optimizer.zero_grad()
         fabric.backward(loss)
@@ -397,6 +411,17 @@ def fit(
         for buffer in bare.buffers():
             torch.distributed.broadcast(buffer, 0)
     return Fitted(losses.cpu().numpy(), time.monotonic() - began, processes)
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    """The next batch; an error of a worker process as that error, not as the text of its traceback."""
+    try:
+        return next(batches)
+    except (ValueError, OSError) as error:
+        text = str(error).strip()
+        if not text.startswith("Caught "):
+            raise
+        raise type(error)(text.splitlines()[-1].partition(": ")[2]) from None
 
 
 def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
