@@ -15,6 +15,7 @@ Readings, where the paper is silent; each is a field of `TrainConfig` or a line 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import sys
@@ -33,6 +34,10 @@ from torch.utils.data import DataLoader, Dataset
 from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.data import IGNORE, PairDataset, Size
 from bisenet.model import BiSeNetV2, read_safetensors, settle, write_safetensors
+
+
+# Fabric announces its precision at every start; the record says it.
+logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 @dataclasses.dataclass(frozen=True)
