@@ -35,7 +35,6 @@ from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.data import IGNORE, PairDataset, Size
 from bisenet.model import BiSeNetV2, read_safetensors, settle, write_safetensors
 
-
 # Fabric announces its precision at every start; the record says it.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
 
