@@ -108,19 +108,19 @@ def _difference(what: str, label: str, paper: float, ours: float, difference: st
 
 
 def _verdict(paper: float, ours: float, spread: float, dataset: str, scale: str) -> tuple[str, str]:
-    """Difference and reason; a gain inside the spread over seeds, or with no spread to compare with, is unresolved."""
+    """Difference and reason; a gain inside the spread over seeds is unresolved, and one seed has no spread."""
     if math.isnan(ours):
         return "", f"no record for {dataset}, {scale}"
-    budget = f"other data ({dataset})" + ("" if scale == "paper" else f" and a small budget ({scale})")
     sign = "same sign" if ours * paper > 0 else "opposite sign"
-    resolved = "one seed, spread unknown" if math.isnan(spread) else "unresolved" if abs(ours) <= spread else "resolved"
-    return f"{ours - paper:+.2f}", f"{sign} ({resolved}); {budget}"
+    resolved = "one seed" if math.isnan(spread) else "unresolved" if abs(ours) <= spread else "resolved"
+    return f"{ours - paper:+.2f}", f"{sign}, {resolved}; other data" + ("" if scale == "paper" else " and budget")
 
 
 def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> pd.DataFrame:
     """IoU in percent of each class (lines) for each row (columns), mean over the seeds recorded."""
     columns = {
-        row.label: 100 * np.nanmean([iou(np.array(record["confusion"])) for record in records[row.id]], axis=0)
+        row.label: 100
+        * pd.DataFrame([iou(np.array(record["confusion"])) for record in records[row.id]]).mean().to_numpy()
         for row in rows
         if records.get(row.id)
     }
@@ -162,7 +162,7 @@ def bar_chart(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
     place = np.arange(len(table))
     axes.bar(place - 0.2, table["miou_paper"], 0.38, color=PAPER, label="paper (Cityscapes val)")
-    errors = table["miou_std"].fillna(0).to_numpy()
+    errors = table["miou_std"].to_numpy()  # NaN, and no bar, where there is one seed
     axes.bar(
         place + 0.2,
         table["miou_ours"].fillna(0),
