@@ -181,6 +181,7 @@ def bar_chart(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     axes.set_ylim(0, 100)
     axes.legend(loc="upper left", ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
     return figure
 
 
@@ -218,6 +219,7 @@ def panel(
     present = sorted(set(np.unique(np.stack([*labels, *predictions]))) - {IGNORE})
     patches = [Patch(color=info.palette[k] / 255.0, label=info.classes[k]) for k in present]
     figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
     return figure
 
 
