@@ -36,7 +36,7 @@ notebooks: $(BIN)/ready
 		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir build notebooks/quickstart.ipynb
 	mkdir -p results/pictures
-	cp "$$(ls build/quickstart_files/*.png | head -n 1)" results/pictures/quickstart.png
+	cp "$$(ls -S build/quickstart_files/*.png | head -n 1)" results/pictures/quickstart.png  # the largest: the scenes
 
 format: $(BIN)/ready
 	$(BIN)/ruff check --fix .
