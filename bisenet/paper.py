@@ -96,11 +96,11 @@ RECIPES = {
         test_split="test",
     ),
     ("camvid", "short"): TrainConfig(
-        iterations=2_000,
-        image_size=(384, 512),  # a multiple of 32, the deepest stride, costs nothing and brings several points
+        iterations=2_500,
+        image_size=(360, 480),  # the files' own size
         crop=(256, 320),
         input_size=(256, 320),
-        test_size=(384, 512),
+        test_size=(384, 512),  # a multiple of 32, the deepest stride: otherwise the Semantic Branch lies askew
         train_split="train+val",
         test_split="test",
         batch=8,
