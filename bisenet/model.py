@@ -322,6 +322,7 @@ class SegmentationHead(nn.Module):
     """Figure 7: 3x3 conv to C_t, bilinear upsampling, 1x1 classifier: (N, C, h, w) -> (N, K, H, W).
 
     `classify_first` exchanges the last two, which commute (reading 8): the same logits for far fewer operations.
+    Without a size the upsampling is left to the caller: (N, K, h, w).
     """
 
     def __init__(self, inputs: int, channels: int, num_classes: int):
@@ -329,18 +330,19 @@ class SegmentationHead(nn.Module):
         self.conv = ConvBN(inputs, channels, 3, relu=True)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, x: Tensor, size: Size, classify_first: bool = True) -> Tensor:
+    def forward(self, x: Tensor, size: Size | None = None, classify_first: bool = True) -> Tensor:
         x = self.conv(x)
-        if classify_first:
-            return upsample(self.classifier(x), size)
-        return self.classifier(upsample(x, size))
+        if size is None:
+            return self.classifier(x)
+        return upsample(self.classifier(x), size) if classify_first else self.classifier(upsample(x, size))
 
 
 class BiSeNetV2(nn.Module):
     """The whole network (Figure 3): images (N, 3, H, W) -> logits (N, K, H, W); H and W may be odd.
 
     In `eval()` the output is one tensor. In training it is a dictionary of logits, `head` first and then one
-    entry for each booster head by its position; the booster heads take no part in inference (Section 4.4).
+    entry for each booster head by its position; they have the resolution of the features, and the loss enlarges them
+    (`bisenet.loss`). The booster heads take no part in inference (Section 4.4).
     """
 
     def __init__(self, config: ModelConfig | None = None):
@@ -389,14 +391,12 @@ class BiSeNetV2(nn.Module):
     def forward(
         self, images: Tensor, size: Size | None = None, classify_first: bool = True
     ) -> Tensor | dict[str, Tensor]:
-        """Logits at `size`, (height, width), by default the size of the images."""
-        size = size or (images.shape[2], images.shape[3])
+        """Logits at `size`, (height, width), by default that of the images; training has no use for `size`."""
         features = self.features(images)
-        logits = self.head(features["aggregation"], size, classify_first)
-        if not self.training:
-            return logits
-        boosters = {p: head(features[p], size, classify_first) for p, head in self.booster.items()}
-        return {"head": logits, **boosters}
+        if self.training:
+            boosters = {position: head(features[position]) for position, head in self.booster.items()}
+            return {"head": self.head(features["aggregation"]), **boosters}
+        return self.head(features["aggregation"], size or (images.shape[2], images.shape[3]), classify_first)
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
         """Write weights and configuration to one safetensors file, atomically.

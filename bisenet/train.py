@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import sys
 import time
@@ -26,13 +25,13 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.data import IGNORE, PairDataset, Size
+from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2, read_safetensors, settle, write_safetensors
 
 # Fabric announces its precision at every start; the record says it.
@@ -149,48 +148,24 @@ def _cpu_computes_in_bf16() -> bool:
 # --- the loss ---------------------------------------------------------------------------------------------------
 
 
-def ohem(losses: Tensor, counted: Tensor, threshold: float, keep: float, fabric: Fabric) -> Tensor:
-    """Which pixels of a mini-batch are kept: boolean, like `losses`, the cross-entropy of each pixel.
-
-    Wu et al. (2016): a pixel is kept while the probability of its class is below `threshold`; if these are fewer
-    than the fraction `keep` of the pixels that are `counted`, the hardest ones make up that fraction. The mini-batch
-    is that of all devices.
-    """
-    hard = counted & (losses > -math.log(threshold))
-    totals = _over_devices(torch.stack([counted.sum(), hard.sum()]), fabric)
-    least = math.ceil(keep * int(totals[0]))
-    if int(totals[1]) >= least:
-        return hard
-    candidates = losses[counted]
-    hardest = candidates.topk(min(least, len(candidates))).values
-    if fabric.world_size > 1:  # the hardest of all devices, each list filled up to the same length
-        hardest = F.pad(hardest, (0, least - len(hardest)), value=-math.inf)
-        hardest = cast(Tensor, fabric.all_gather(hardest)).flatten().topk(least).values
-    return counted & (losses >= hardest[-1])
-
-
 def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:
     """Cross-entropy of the segmentation head plus that of every booster head, each a mean over the pixels that count.
 
-    logits (N, K, H, W) of any float type by head, labels (N, H, W) int64. With several devices each sum is divided
-    by the pixels of all, so that averaging gradients, as DDP does, gives those of one device with the whole batch.
+    logits (N, K, h, w) of any float type and size by head, labels (N, H, W) int64. With several devices each sum is
+    divided by the pixels of all, so that averaging gradients, as DDP does, gives those of one device with the whole
+    batch.
     """
     counted = labels != IGNORE
     sums, counts, weights = [], [], []
     for position, output in logits.items():
-        losses = F.cross_entropy(output.float(), labels, ignore_index=IGNORE, reduction="none")
-        kept = counted
+        losses, kept = pixel_losses(output, labels), counted
         if config.ohem:
-            kept = ohem(losses.detach(), counted, config.ohem_threshold, config.ohem_keep, fabric)
-        sums.append((losses * kept).sum())
+            kept = ohem(losses, counted, config.ohem_threshold, config.ohem_keep, fabric)
+        sums.append(sum_of_kept(output, labels, losses, kept))
         counts.append(kept.sum())
         weights.append(1.0 if position == "head" else config.booster_weight)
-    means = torch.stack(sums) * fabric.world_size / _over_devices(torch.stack(counts), fabric).clamp(min=1)
+    means = torch.stack(sums) * fabric.world_size / over_devices(torch.stack(counts), fabric).clamp(min=1)
     return (means * means.new_tensor(weights)).sum()
-
-
-def _over_devices(counts: Tensor, fabric: Fabric) -> Tensor:
-    return counts if fabric.world_size == 1 else cast(Tensor, fabric.all_reduce(counts, reduce_op="sum"))
 
 
 # --- the schedule -----------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ def test_odd_sizes_forward_and_backward_with_all_boosters() -> None:
     model = BiSeNetV2(ModelConfig(num_classes=7, booster=BOOSTER_POSITIONS))
     outputs = model(torch.randn(2, 3, 257, 331))
     assert list(outputs) == ["head", "stage2", "stage3", "stage4", "stage5_4", "stage5_5"]
-    assert {output.shape for output in outputs.values()} == {(2, 7, 257, 331)}
+    sizes = [(33, 42), (65, 83), (33, 42), (17, 21), (9, 11), (9, 11)]  # 1/8 and, by stage, 1/4 to 1/32, rounded up
+    assert [output.shape for output in outputs.values()] == [(2, 7, *size) for size in sizes]
     sum(output.square().mean() for output in outputs.values()).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     assert [name for name, g in gradients.items() if g is None or not g.isfinite().all()] == []

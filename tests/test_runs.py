@@ -37,7 +37,7 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    order = ["streets", "data", "augment", "model", "cost", "evaluate", "train", "paper"]
+    order = ["streets", "data", "augment", "model", "cost", "evaluate", "loss", "train", "paper"]
     order += ["runs", "report", "notebook", "reproduce", "__main__"]
     assert {path.stem for path in PACKAGE.glob("*.py")} | {"streets"} == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):

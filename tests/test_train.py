@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from bisenet import paper, runs
 from bisenet.data import IGNORE, open_dataset
+from bisenet.loss import ohem, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2, read_safetensors, write_safetensors
 from bisenet.train import (
     Execution,
@@ -25,7 +27,6 @@ from bisenet.train import (
     fit,
     learning_rate,
     make_optimizer,
-    ohem,
     total_loss,
 )
 
@@ -62,6 +63,23 @@ def test_ohem_equals_naive_version(scale):
     ours = ohem(losses, counted, 0.7, 1 / 16, HERE.fabric())
     assert torch.equal(ours, naive_ohem(losses, counted, 0.7, 1 / 16))
     assert ours.sum() >= counted.sum() / 16
+
+
+@pytest.mark.parametrize("coarse", [(3, 5), (12, 7), (48, 33)])  # of labels of 24x33: smaller, and larger too
+def test_loss_and_gradient_are_those_of_enlarged_logits(coarse):
+    generator = torch.Generator().manual_seed(0)
+    ours = torch.randn(2, 6, *coarse, generator=generator).requires_grad_()
+    plain = ours.detach().clone().requires_grad_()
+    labels = torch.randint(0, 6, (2, 24, 33), generator=generator)
+    labels[0, :5] = IGNORE
+    kept = (labels != IGNORE) & (torch.rand(labels.shape, generator=generator) > 0.4)
+    full = F.interpolate(plain, size=(24, 33), mode="bilinear", align_corners=False)
+    expected = F.cross_entropy(full, labels, ignore_index=IGNORE, reduction="none")
+    losses = pixel_losses(ours, labels)
+    torch.testing.assert_close(losses, expected.detach())
+    (3 * sum_of_kept(ours, labels, losses, kept)).backward()
+    (3 * expected[kept].sum()).backward()
+    torch.testing.assert_close(ours.grad, plain.grad)
 
 
 def test_ohem_on_pixels_that_are_all_ignored_keeps_none():
