@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from bisenet import cost, paper, runs
+from bisenet import budget, cost, paper, report, runs
 from bisenet.data import DATASETS, choose
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.model import BiSeNetV2
@@ -57,10 +58,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     batch = command("reproduce", _reproduce, "Execute the notebooks, train what is missing, write tables and an index.")
     _add_setting(batch)
-    batch.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="one run of each row for each seed (default: 0)"
-    )
-    batch.add_argument("--only", nargs="+", metavar="NOTEBOOK", help="only these, such as table_2 (default: all)")
+    _add_batch(batch)
+
+    ahead = command("plan", _plan, "Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.")
+    _add_setting(ahead)
+    _add_batch(ahead)
+    _add_execution(ahead)
 
     single = command("train", _train, "Train one row of a table and record it; an interrupted run goes on.")
     single.add_argument(
@@ -76,18 +79,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help=f"change the recipe, sizes as 256x512; fields: {fields}",
     )
-    for field in dataclasses.fields(Execution):
-        help = f"{EXECUTION_HELP[field.name]} (default: %(default)s)"
-        single.add_argument(
-            "--" + field.name.replace("_", "-"), type=type(field.default), default=field.default, help=help
-        )
+    _add_execution(single)
 
     again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
     again.add_argument("weights", type=Path, help="a .safetensors file that a run or BiSeNetV2.save wrote")
     _add_setting(again)
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
-    price.add_argument("--row", help="one row, such as table_2.bga (default: all, and the Large model)")
+    price.add_argument("--row", help="one row, such as table_2.bga (default: all)")
     return parser
 
 
@@ -98,15 +97,45 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", help="folder with the files of the data set (default: data/DATASET)")
 
 
-def _reproduce(arguments: argparse.Namespace) -> None:
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run of each row for each (default: 0)")
+    parser.add_argument("--only", nargs="+", metavar="NOTEBOOK", help="only these, such as table_2 (default: all)")
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    for field in dataclasses.fields(Execution):
+        help = f"{EXECUTION_HELP[field.name]} (default: %(default)s)"
+        name = "--" + field.name.replace("_", "-")
+        parser.add_argument(name, type=type(field.default), default=field.default, help=help)
+
+
+def _execution(arguments: argparse.Namespace) -> Execution:
+    return Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    paths = _batch().notebooks(arguments.only)
+    runs_needed = budget.needed(_batch().tables_of(paths), arguments.dataset, arguments.scale, arguments.seeds)
+    cost_of = budget.forecast(runs_needed, _execution(arguments), len(paths))
+    if cost_of.seconds:
+        print(cost_of.table().to_string(index=False))
+    print(f"{arguments.dataset}, {arguments.scale}: {cost_of}")
+
+
+def _batch() -> Any:
     try:
         from bisenet import reproduce
-        from bisenet.notebook import Parameters
     except ImportError as error:
         raise CommandError(f"{error}; the notebooks need: pip install -e '.[notebooks]'") from error
-    parameters = Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
+    return reproduce
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    reproduce = _batch()
+    paths = reproduce.notebooks(arguments.only)
+    values = (arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
     try:
-        index = reproduce.reproduce(reproduce.notebooks(arguments.only), dataclasses.asdict(parameters))
+        index = reproduce.reproduce(paths, reproduce.Parameters(*values))
     except reproduce.NotebooksFailedError as error:
         raise CommandError(str(error)) from error
     print(f"index: {index}")
@@ -121,8 +150,7 @@ def _train(arguments: argparse.Namespace) -> None:
     run = runs.plan(paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.seed)
     if arguments.set:
         run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
-    execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
-    record = runs.get(run, data_root=arguments.data_root, execution=execution, watch=print_progress)
+    record = runs.get(run, data_root=arguments.data_root, execution=_execution(arguments), watch=print_progress)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record["confusion"], DATASETS[run.dataset].classes)
         print(f"weights: {runs.weights_path(run)}")
@@ -164,14 +192,14 @@ def print_scores(matrix: Any, classes: tuple[str, ...]) -> None:
 
 
 def _cost(arguments: argparse.Namespace) -> None:
-    rows = [paper.row(arguments.row)] if arguments.row else paper.table("table_2")
-    networks = [(row.id, BiSeNetV2(row.model), row.gflops) for row in rows]
-    if not arguments.row:
-        networks.append(("BiSeNetV2-Large (Table 6)", BiSeNetV2.large(), paper.LARGE_GFLOPS))
-    print(f"{'':26} GFLOPs: paper    ours   GMACs  parameters")
-    for name, model, printed in networks:
-        ours = cost.paper_cost(model)
-        print(f"{name:26} {printed:13.2f} {ours.gflops:7.2f} {ours.gmacs:7.2f} {ours.parameters:11,}")
+    rows = [paper.row(arguments.row)] if arguments.row else [row for name in paper.TABLES for row in paper.table(name)]
+    print(f"{'':28} GFLOPs: paper     ours    GMACs   parameters")
+    for row in rows:
+        ours = cost.variant_cost(row.model)
+        printed, verdict = f"{row.gflops:.{row.gflops_decimals}f}", report.gflops_verdict(row, ours.gflops)
+        if math.isnan(row.gflops):
+            printed, verdict = "-", ""
+        print(f"{row.id:28} {printed:>13} {ours.gflops:8.2f} {ours.gmacs:8.2f} {ours.parameters:12,}  {verdict}")
 
 
 if __name__ == "__main__":

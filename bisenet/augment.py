@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bisenet.data import IGNORE, Pair, Size
+from bisenet.config import Size
+from bisenet.data import IGNORE, Pair
 
 # ImageNet's statistics; the paper does not name its own.
 MEAN = (0.485, 0.456, 0.406)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+from bisenet.model import BiSeNetV2, ModelConfig
 
 aten = torch.ops.aten
 
@@ -76,7 +79,7 @@ PAPER_RULE = {
     aten.native_batch_norm: _raw(_per_input(2)),
     **dict.fromkeys(
         (
-            *(aten.relu, aten.relu_, aten.sigmoid, aten.sigmoid_),
+            *(aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_, aten.sigmoid, aten.sigmoid_),
             *(aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d, aten.adaptive_max_pool2d),
             aten.mean,  # what global average pooling becomes
         ),
@@ -91,6 +94,13 @@ def paper_cost(model: nn.Module) -> Cost:
     return measure(model, PAPER_INPUT, size=PAPER_OUTPUT, classify_first=False)
 
 
+@functools.cache
+def variant_cost(config: ModelConfig) -> Cost:
+    """`paper_cost` of the network of a configuration, which is built without memory for its weights."""
+    with torch.device("meta"):
+        return paper_cost(BiSeNetV2(config))
+
+
 def measure(model: nn.Module, input_size: tuple[int, int], **forward: Any) -> Cost:
     """The cost of any network on one image of `input_size`, (height, width), at inference.
 
@@ -99,14 +109,24 @@ def measure(model: nn.Module, input_size: tuple[int, int], **forward: Any) -> Co
     """
     ghost = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
     image = torch.empty(1, 3, *input_size, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=PAPER_RULE) as by_rule:
-        ghost(image, **forward)
-    with FlopCounterMode(display=False) as plain:
+    with FlopCounterMode(display=False, custom_mapping=PAPER_RULE) as by_rule, FlopCounterMode(display=False) as plain:
         outputs = [leaf for leaf in tree_leaves(ghost(image, **forward)) if isinstance(leaf, torch.Tensor)]
-        macs = plain.get_total_flops() / 2
-    torch.autograd.backward([output.sum() for output in outputs if output.requires_grad])
-    parameters = sum(p.numel() for p in ghost.parameters() if p.grad is not None)
+    parameters = sum(parameter.numel() for parameter in _behind(outputs))
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
     root = type(model).__name__
     by_module = {name.removeprefix(root).removeprefix("."): value for name, value in counts.items() if name != "Global"}
-    return Cost(counts.get("Global", 0.0), macs / 1e9, parameters, by_module)
+    return Cost(counts.get("Global", 0.0), plain.get_total_flops() / 2e9, parameters, by_module)
+
+
+def _behind(outputs: list[torch.Tensor]) -> set[torch.Tensor]:
+    """The parameters that outputs depend on: the leaves of their graph."""
+    nodes: list[Any] = [output.grad_fn for output in outputs]
+    seen, parameters = set(nodes), set()
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "variable"):
+            parameters.add(node.variable)
+        following = {next_node for next_node, _ in getattr(node, "next_functions", ())} - seen
+        seen |= following
+        nodes += following
+    return parameters

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torchvision
 from PIL import Image
 
 from bisenet import streets
@@ -22,7 +23,6 @@ from bisenet import streets
 IGNORE = 255
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 
-Size = tuple[int, int]  # (height, width)
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -58,6 +58,12 @@ DATASETS = {
         streets.PALETTE,
         {"train": 2975, "val": 500, "train+val": 3475},  # as many as Cityscapes has
         needs_files=False,
+    ),
+    "cityscapes": DatasetInfo(
+        "cityscapes",
+        streets.CLASSES,  # the 19 classes that are scored, by train id
+        streets.PALETTE,
+        {"train": 2975, "val": 500, "train+val": 3475},
     ),
     "camvid": DatasetInfo(
         "camvid",
@@ -103,7 +109,8 @@ def open_dataset(
         if root:
             raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
         return Streets(split, size)
-    return CamVid(split, root=Path(root) if root else DATA_FOLDER / name)
+    folder = Path(root) if root else DATA_FOLDER / name
+    return CamVid(split, folder) if name == "camvid" else Cityscapes(split, folder)
 
 
 class Streets:
@@ -137,6 +144,53 @@ class Streets:
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process gets: not the scenes."""
         return {key: value for key, value in vars(self).items() if key != "render"}
+
+
+class Cityscapes:
+    """Cityscapes as downloaded: `leftImg8bit/PART/CITY/*_leftImg8bit.png` and `gtFine/PART/CITY/*_gtFine_labelIds.png`.
+
+    The 34 label ids become the 19 train ids of torchvision's class table, the others 255.
+    """
+
+    info = DATASETS["cityscapes"]
+    source = "labelIds"
+    ENDS = ("_leftImg8bit.png", "_gtFine_labelIds.png")
+
+    def __init__(self, split: str, root: Path):
+        self.pairs = [pair for part in split.split("+") for pair in self._pairs(root, part)]
+
+    def _pairs(self, root: Path, part: str) -> list[tuple[Path, Path]]:
+        folder = root / "leftImg8bit" / part
+        images = sorted(folder.glob(f"*/*{self.ENDS[0]}"))
+        if not images:
+            raise FileNotFoundError(
+                f"Cityscapes {part} not found: looked for CITY/*{self.ENDS[0]} in {folder.resolve()}; "
+                "put leftImg8bit and gtFine there or give --data-root"
+            )
+        names = [(p.parent.name, p.name.removesuffix(self.ENDS[0]) + self.ENDS[1]) for p in images]
+        pairs = [(p, root.joinpath("gtFine", part, *name)) for p, name in zip(images, names, strict=True)]
+        for image, labels in pairs:
+            if not labels.is_file():
+                raise FileNotFoundError(f"image without labels: {image} needs {labels}")
+        return pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def load(self, index: int) -> Pair:
+        image_path, label_path = self.pairs[index]
+        ids, table = read_ids(label_path), _train_ids()
+        if (largest := ids.max()) >= len(table):
+            raise ValueError(f"{label_path}: label id {largest}, allowed are 0 to {len(table) - 1}")
+        return check_pair(read_image(image_path), table[ids], image_path, label_path, len(self.info.classes))
+
+
+@functools.cache
+def _train_ids() -> np.ndarray:
+    """The train id of every label id, 255 for those that are not scored."""
+    scored = {c.id: c.train_id for c in torchvision.datasets.Cityscapes.classes if not c.ignore_in_eval}
+    known = [c.id for c in torchvision.datasets.Cityscapes.classes if c.id >= 0]  # -1: licence plate
+    return np.array([scored.get(id, IGNORE) for id in known], dtype=np.uint8)
 
 
 class CamVid:

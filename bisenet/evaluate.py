@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from bisenet.augment import to_size, to_tensor
+from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset
-from bisenet.model import Size
 
 
 def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:

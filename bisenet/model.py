@@ -29,20 +29,17 @@ recounts each alternative.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import os
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the name everybody knows
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-Size = tuple[int, int]
+from bisenet.backbones import BACKBONES, stages_of
+from bisenet.config import Size, settle
+from bisenet.files import read_safetensors, write_safetensors
 
 # Weights trained on the embedded scenes; `weights/README.md` says how, and how good they are.
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "streets.safetensors"
@@ -56,30 +53,6 @@ DETAIL_STAGES = (("stage1", 64, 2), ("stage2", 64, 3), ("stage3", 128, 3))
 # they follow lambda (reading 4), GE layers (the first has stride 2).
 STEM_CHANNELS = 64
 SEMANTIC_STAGES = (("stage3", 128, True, 2), ("stage4", 64, False, 2), ("stage5_4", 128, False, 4))
-
-
-def settle(config: Any) -> None:
-    """Bring every field of a frozen dataclass to its annotated type, so that equal configurations are written alike.
-
-    ValueError where a value has another type, or is a number that is not finite.
-    """
-    for name, kind in get_type_hints(type(config)).items():
-        what = f"{type(config).__name__}: {name}"
-        object.__setattr__(config, name, _settled(getattr(config, name), kind, what))
-
-
-def _settled(value: Any, kind: Any, what: str) -> Any:
-    members = get_args(kind)
-    if get_origin(kind) is UnionType:  # X | None
-        return None if value is None else _settled(value, members[0], what)
-    if get_origin(kind) is tuple:
-        if isinstance(value, (list, tuple)) and (members[-1] is Ellipsis or len(value) == len(members)):
-            return tuple(_settled(member, members[0], what) for member in value)
-    elif kind is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    elif kind is not float and type(value) is kind:
-        return value
-    raise ValueError(f"{what} is {value!r}, it must be of type {getattr(kind, '__name__', kind)} (numbers finite)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +75,7 @@ class ModelConfig:
     width: float = 1.0  # alpha, Table 5a
     depth: int = 1  # d, Table 5b
     head_channels: int = 64  # C_t, Figure 7
+    backbone: str = "own"  # Table 6: the Semantic Branch, "own" or one of `backbones.BACKBONES`
 
     def __post_init__(self) -> None:
         settle(self)
@@ -130,6 +104,15 @@ class ModelConfig:
             (self.gather_kernel in (1, 3), f"gather_kernel is {self.gather_kernel}, not 1 or 3"),
             (0 < self.channel_ratio <= 1, f"channel_ratio (lambda) is {self.channel_ratio}, not in (0, 1]"),
             (self.width > 0, f"width (alpha) is {self.width}, it must be positive"),
+            (
+                self.backbone in ("own", *BACKBONES),
+                f"backbone is {self.backbone!r}, not one of {('own', *BACKBONES)}",
+            ),
+            (
+                self.backbone == "own" or (self.semantic and not self._own_knobs()),
+                f"backbone {self.backbone!r} is the whole Semantic Branch: semantic must be True, and "
+                f"{', '.join(self._own_knobs()) or 'the knobs of our own branch'} as by default",
+            ),
         ]
         for name in ("num_classes", "expansion", "depth", "head_channels"):
             value = getattr(self, name)
@@ -140,6 +123,12 @@ class ModelConfig:
                 )
             )
         return [message for holds, message in rules if not holds]
+
+    def _own_knobs(self) -> list[str]:
+        """Those knobs of our own Semantic Branch that are not at their default."""
+        own = ("channel_ratio", "expansion", "gather_kernel", "double_depthwise", "depth")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return [name for name in own if getattr(self, name) != defaults[name]]
 
     def channels(self, base: int, follows_ratio: bool = False) -> int:
         """Channels of a layer that has `base` of them at lambda = alpha = 1; even, since the stem halves."""
@@ -275,6 +264,30 @@ class SemanticBranch(nn.Module):
         return features
 
 
+class BackboneBranch(nn.Module):
+    """Table 6: another network as Semantic Branch, with the same outputs (readings in `bisenet.backbones`)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        names, (stages, channels) = BOOSTER_POSITIONS[:4], zip(*stages_of(config.backbone), strict=True)
+        outputs = config.channels(SEMANTIC_STAGES[-1][1])
+        for name, stage in zip(names, stages, strict=True):
+            self.add_module(name, stage)
+        stages[-1].append(ConvBN(channels[-1], outputs, 1, relu=True))
+        self.channels = dict(zip(names, (*channels[:-1], outputs), strict=True))
+        self.out_channels = outputs
+        if config.context:
+            self.stage5_5 = ContextEmbedding(outputs)
+            self.channels["stage5_5"] = outputs
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Features by stage, at the same resolutions as those of `SemanticBranch`."""
+        features, x = {}, images
+        for stage, stage_module in self.named_children():
+            features[stage] = x = stage_module(x)
+        return features
+
+
 def separable(channels: int) -> nn.Sequential:
     """Depth-wise 3x3 and 1x1, each with batch normalisation (reading 7)."""
     return nn.Sequential(depthwise(channels), ConvBN(channels, channels, 1))
@@ -349,7 +362,8 @@ class BiSeNetV2(nn.Module):
         super().__init__()
         self.config = config = config or ModelConfig()
         self.detail = DetailBranch(config) if config.detail else None
-        self.semantic = SemanticBranch(config) if config.semantic else None
+        branch = SemanticBranch if config.backbone == "own" else BackboneBranch
+        self.semantic = branch(config) if config.semantic else None
         channels = (self.detail or self.semantic).out_channels  # type: ignore[union-attr]
         if config.aggregation == "bga":
             self.aggregation: nn.Module = BilateralGuidedAggregation(channels)
@@ -428,33 +442,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write tensors and JSON metadata so that `path` is always either the old file or the new one, whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, {key: json.dumps(value) for key, value in metadata.items()})
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except SafetensorError as error:  # how a full disk arrives here
-        raise OSError(
-            f"cannot write {path} ({error}); what was there is untouched; is the disk full, or the folder read-only?"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file; FileNotFoundError, or ValueError if it is truncated or something else."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-        return load_file(path), metadata
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is truncated or no safetensors file of ours ({error}); delete it") from error

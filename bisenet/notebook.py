@@ -1,18 +1,20 @@
-"""What the notebooks share: their parameters checked in one place, and a view of a training that is under way."""
+"""What the notebooks share: parameters checked in one place, results to show and to save, a live loss curve."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from IPython.display import display
 
-from bisenet import report
+from bisenet import figures, report, runs
+from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, choose
-from bisenet.paper import SCALES
-from bisenet.train import Progress
+from bisenet.paper import SCALES, Row
+from bisenet.train import Progress, print_progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,26 @@ class LiveCurve:
 
     def __call__(self, progress: Progress) -> None:
         self.axes.clear()
-        report.loss_curve(progress.losses, self.axes)
+        figures.loss_curve(progress.losses, self.axes)
         left = f"{progress.seconds_left:.0f} s left" if progress.seconds_left else "done"
         self.axes.set_title(f"iteration {progress.done} of {progress.iterations}, {left}", fontsize=9)
         self.handle.update(self.figure)
+
+
+def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list[runs.Record]], pd.DataFrame]:
+    """The records of some rows, by row id, and their table (`report.comparison`).
+
+    With `train` what you have not trained yet is trained first. The GFLOPs are counted anew.
+    """
+    what = (rows, parameters.dataset, parameters.scale, parameters.seeds)
+    root = parameters.data_root or None
+    records = runs.collect(*what, train=parameters.train, data_root=root, watch=print_progress)
+    gflops = {row.id: variant_cost(row.model).gflops for row in rows}
+    return records, report.comparison(rows, records, gflops)
+
+
+def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:
+    """Write what was regenerated as CSV, beside the executed notebook; with `train = False` nothing is written."""
+    for name, table in tables.items() if parameters.train else ():
+        path = report.save(table, name, runs.output_folder(parameters.dataset, parameters.scale))
+        print(f"written: {path.name}")

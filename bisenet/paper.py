@@ -1,36 +1,42 @@
 """The paper as data: the rows of its tables with their printed numbers, and its training recipes.
 
 A variant is a row: `tables/table_2.csv` has one line for each row of Table 2, and a column that is named like a
-field of `ModelConfig` sets that field.
+field of `ModelConfig` or `TrainConfig` sets that field. Tables 7 to 9 compare with other methods, whose rows are
+numbers only (`published`).
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from bisenet.data import DATASETS, choose
 from bisenet.model import ModelConfig
 from bisenet.train import TrainConfig
 
 TABLES_FOLDER = Path(__file__).parent / "tables"
-LARGE_GFLOPS = 118.51  # BiSeNetV2-Large, Table 6
-TABLES = tuple(sorted(path.stem for path in TABLES_FOLDER.glob("*.csv")))
+TABLES = ("table_2", "table_3a", "table_3b", "table_3c", "table_4", "table_5a", "table_5b", "table_6")
+PUBLISHED = ("table_7", "table_8", "table_9")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of a table: what to build and train, and what the paper printed (Cityscapes, val)."""
+    """One row of an ablation table: what to build and train, and what the paper printed (Cityscapes, val)."""
 
     table: str
     name: str
     label: str
     model: ModelConfig
-    ohem: bool
-    miou: float  # percent
+    training: dict[str, Any]  # fields of `TrainConfig` that the row sets
+    knob: float  # the value that the table varies, NaN where that is no number
+    miou: float  # percent; NaN where the paper prints none, as for GFLOPs
     gflops: float
+    gflops_decimals: int  # as printed
 
     @property
     def id(self) -> str:
@@ -38,9 +44,9 @@ class Row:
 
 
 def table(name: str) -> list[Row]:
-    """The rows of one table in the paper's order; ValueError with near matches for an unknown name."""
+    """The rows of one ablation table in the paper's order; ValueError with near matches for an unknown name."""
     choose("table", name, TABLES)
-    with (TABLES_FOLDER / f"{name}.csv").open(newline="") as file:
+    with (TABLES_FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return [_row(name, line) for line in csv.DictReader(file)]
 
 
@@ -50,11 +56,25 @@ def row(id: str) -> Row:
     return rows[choose("row", id, rows)]
 
 
+def published(name: str) -> pd.DataFrame:
+    """A table that compares with other methods, as printed: NaN where the paper has a dash."""
+    choose("table", name, PUBLISHED)
+    texts = dict.fromkeys(("group", "method", "reference", "ratio", "backbone"), str)
+    table = pd.read_csv(TABLES_FOLDER / f"{name}.csv", dtype=texts)
+    return table.fillna(dict.fromkeys(texts, ""))
+
+
 def _row(name: str, line: dict[str, str]) -> Row:
-    types = {field.name: type(field.default) for field in dataclasses.fields(ModelConfig)}
-    knobs = {key: _parse(value, types[key]) for key, value in line.items() if key in types}
-    numbers = {key: float(line[key]) for key in ("miou", "gflops")}
-    return Row(name, line["row"], line["label"], ModelConfig(**knobs), line["ohem"] == "yes", **numbers)
+    model = ModelConfig(**_fields(ModelConfig, line))
+    numbers = {key: float(line.get(key) or math.nan) for key in ("knob", "miou", "gflops")}
+    decimals = len(line.get("gflops", "").partition(".")[2])
+    return Row(name, line["row"], line["label"], model, _fields(TrainConfig, line), **numbers, gflops_decimals=decimals)
+
+
+def _fields(config: Any, line: dict[str, str]) -> dict[str, Any]:
+    """The columns that are fields of `config`, each of the type of that field's default."""
+    types = {field.name: type(field.default) for field in dataclasses.fields(config)}
+    return {key: _parse(value, types[key]) for key, value in line.items() if key in types}
 
 
 def _parse(text: str, kind: type) -> Any:
@@ -67,14 +87,19 @@ def _parse(text: str, kind: type) -> Any:
 # cores (learning rate proportional to the batch); "smoke" only shows that everything runs.
 SCALES = ("smoke", "short", "paper")
 
+CITYSCAPES = TrainConfig(
+    iterations=150_000,
+    image_size=(1024, 2048),
+    crop=(1024, 2048),
+    input_size=(512, 1024),
+    test_size=(512, 1024),
+)
 RECIPES = {
-    ("streets", "paper"): TrainConfig(
-        iterations=150_000,
-        image_size=(1024, 2048),
-        crop=(1024, 2048),
-        input_size=(512, 1024),
-        test_size=(512, 1024),
+    ("cityscapes", "paper"): CITYSCAPES,
+    ("cityscapes", "short"): dataclasses.replace(
+        CITYSCAPES, iterations=5_000, input_size=(256, 512), test_size=(256, 512), batch=8, lr=2.5e-2
     ),
+    ("streets", "paper"): CITYSCAPES,
     ("streets", "short"): TrainConfig(
         iterations=300,
         image_size=(256, 512),

@@ -6,10 +6,12 @@ papermill by itself only warns about a parameter that a notebook does not have, 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
+from bisenet import budget, paper
 from bisenet.data import choose
+from bisenet.notebook import Parameters
 from bisenet.runs import REPOSITORY, check_writable, output_folder
+from bisenet.train import Execution
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 
@@ -81,17 +86,25 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
     return chosen
 
 
-def reproduce(paths: list[Path], parameters: dict[str, Any]) -> Path:
+def tables_of(paths: Iterable[Path]) -> list[str]:
+    """The ablation tables that notebooks train: `table_3_semantic_branch` is tables 3a, 3b and 3c."""
+    numbers = {"_".join(path.stem.split("_")[:2]) for path in paths}
+    return [name for name in paper.TABLES if name.rstrip("abc") in numbers]
+
+
+def reproduce(paths: list[Path], parameters: Parameters) -> Path:
     """Execute notebooks one after the other and return the index; a failed one does not keep the others from running.
 
-    `parameters` go to each; NotebooksFailedError at the end names those that failed.
+    What it will cost is said before. `parameters` go to each; NotebooksFailedError at the end names those that failed.
     """
-    folder = output_folder(parameters["dataset"], parameters["scale"])
+    folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
+    runs = budget.needed(tables_of(paths), parameters.dataset, parameters.scale, parameters.seeds)
+    print(f"{parameters.setting}: {budget.forecast(runs, Execution(), len(paths))}", flush=True)
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)
-        began, problem = time.monotonic(), _execute(path, folder / path.name, parameters)
+        began, problem = time.monotonic(), _execute(path, folder / path.name, dataclasses.asdict(parameters))
         print(f"{path.stem}: {problem or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
         failed += [path.stem] if problem else []
     index = write_index(folder)

@@ -28,10 +28,13 @@ from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 
 from bisenet import paper
+from bisenet.backbones import imagenet_weights, load_imagenet
+from bisenet.config import plain
 from bisenet.data import DATASETS, PairDataset, open_dataset
 from bisenet.evaluate import evaluate
+from bisenet.files import write_json
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.train import Execution, TrainConfig, Watcher, fit, plain, synchronises
+from bisenet.train import Execution, TrainConfig, Watcher, fit, synchronises
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -39,6 +42,9 @@ Record = dict[str, Any]
 
 # Part of every run's identity; raised when a change of the code makes runs differ that are configured alike.
 FORMAT = 1
+
+# Fields that came later than the first records, with the value that says what those runs did.
+LATER = {"backbone": "own", "pretrained": False}
 
 
 def results_folder() -> Path:
@@ -74,8 +80,8 @@ class Run:
             "format": FORMAT,
             "dataset": self.dataset,
             "seed": self.seed,
-            "model": plain(self.model),
-            "training": plain(self.training),
+            "model": _without_later(self.model),
+            "training": _without_later(self.training),
         }
 
     @property
@@ -87,11 +93,16 @@ class Run:
         return f"{self.row}-{self.dataset}-{self.scale}-seed{self.seed}-{self.hash}"
 
 
+def _without_later(config: Any) -> dict[str, Any]:
+    """What a run was identified by before a field was there, while that field says nothing new."""
+    return {key: value for key, value in plain(config).items() if key not in LATER or value != LATER[key]}
+
+
 def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
     """The run of a row; ValueError for an unknown data set or scale, or a negative seed."""
     if seed < 0:
         raise ValueError(f"seed is {seed}, it must not be negative")
-    training = dataclasses.replace(paper.recipe(dataset, scale), ohem=row.ohem)
+    training = dataclasses.replace(paper.recipe(dataset, scale), **row.training)
     model = dataclasses.replace(row.model, num_classes=len(DATASETS[dataset].classes))
     return Run(row.id, dataset, scale, seed, model, training)
 
@@ -131,6 +142,8 @@ def get(
     if not execution.several and (record := find(run, mine=True)):
         return _of_these_files(record, run, data_root)
     run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
+    if run.training.pretrained:
+        imagenet_weights(run.model.backbone)  # so are weights that are not there
     train_set, test_set = datasets(run, data_root)
     check_writable(_folder(run))
     fabric = execution.fabric()
@@ -161,16 +174,35 @@ def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairD
 def collect(
     rows: Iterable[paper.Row], dataset: str, scale: str, seeds: Iterable[int], *, train: bool, **options: Any
 ) -> dict[str, list[Record]]:
-    """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`)."""
+    """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`).
+
+    A row that begins with ImageNet weights is left out, with the reason, where these are not on this machine.
+    """
     runs = {row.id: [plan(row, dataset, scale, seed) for seed in seeds] for row in rows}
     if train:
-        return {id: [_announced(run, **options) for run in of_row] for id, of_row in runs.items()}
-    return {id: [record for run in of_row if (record := find(run, mine=False))] for id, of_row in runs.items()}
+        records = {id: [_announced(run, **options) for run in of_row] for id, of_row in runs.items()}
+    else:
+        records = {id: [find(run, mine=False) for run in of_row] for id, of_row in runs.items()}
+    return {id: [record for record in of_row if record] for id, of_row in records.items()}
 
 
-def _announced(run: Run, **options: Any) -> Record:
-    print(f"{run.name}: {'recorded' if find(run, mine=True) else 'training'}", flush=True)
+def _announced(run: Run, **options: Any) -> Record | None:
+    recorded = find(run, mine=True)
+    if not recorded and (missing := lacks(run)):
+        print(f"{run.name}: not run. {missing}", flush=True)
+        return None
+    print(f"{run.name}: {'recorded' if recorded else 'training'}", flush=True)
     return get(run, **options)
+
+
+def lacks(run: Run) -> str:
+    """What a run needs and this machine does not have, or nothing."""
+    try:
+        if run.training.pretrained:
+            imagenet_weights(run.model.backbone)
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
 
 
 def check_writable(folder: Path) -> None:
@@ -220,6 +252,8 @@ def _train(
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
     torch.manual_seed(run.seed)
     model = BiSeNetV2(run.model)
+    if run.training.pretrained and model.semantic:
+        load_imagenet(model.semantic, run.model.backbone)
     checkpoint = _folder(run) / "checkpoint.safetensors"
     options: dict[str, Any] = {"checkpoint": checkpoint, "watch": watch, "process": process}
     fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, **options)
@@ -230,6 +264,7 @@ def _train(
     matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
+        **{"model": plain(run.model), "training": plain(run.training)},
         "source": test_set.source,
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
         "confusion": matrix.cpu().tolist(),
@@ -319,10 +354,3 @@ def git_state() -> dict[str, Any]:
 
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", "bisenet")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Atomically, as text that diffs well."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)

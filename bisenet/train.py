@@ -30,9 +30,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from bisenet.augment import SCALES, Augmentation, to_tensor
-from bisenet.data import IGNORE, PairDataset, Size
+from bisenet.config import Size, plain, settle
+from bisenet.data import IGNORE, PairDataset
+from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
-from bisenet.model import BiSeNetV2, read_safetensors, settle, write_safetensors
+from bisenet.model import BiSeNetV2
 
 # Fabric announces its precision at every start; the record says it.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
@@ -62,6 +64,7 @@ class TrainConfig:
     ohem_threshold: float = 0.7
     ohem_keep: float = 1 / 16  # at least this fraction of the counted pixels is kept
     booster_weight: float = 1.0
+    pretrained: bool = False  # Table 6: a Semantic Branch from torchvision begins with its ImageNet weights
 
     def __post_init__(self) -> None:
         settle(self)
@@ -326,6 +329,24 @@ class LossNotFiniteError(RuntimeError):
     """The loss became NaN or infinite; the message names the iteration."""
 
 
+def prepare(model: BiSeNetV2, config: TrainConfig, fabric: Fabric) -> tuple[nn.Module, Any, Any]:
+    """The network on its device, ready to train: bare, as Fabric runs it, and its optimizer."""
+    bare: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
+    if synchronises(fabric):
+        bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
+    network, optimizer = fabric.setup(bare, make_optimizer(bare, config))
+    return bare, network, optimizer
+
+
+def step(network: Any, optimizer: Any, images: Tensor, labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:
+    """One iteration on uint8 images (N, H, W, 3) and labels (N, H, W); returns the loss."""
+    loss = total_loss(network(to_tensor(images)), labels.long(), config, fabric)
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    optimizer.step()
+    return loss.detach()
+
+
 def fit(
     model: BiSeNetV2,
     dataset: PairDataset,
@@ -352,10 +373,7 @@ def fit(
         "source": dataset.source,
         "seed": seed,
     }
-    bare: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
-    if synchronises(fabric):
-        bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
-    network, optimizer = fabric.setup(bare, make_optimizer(bare, config))
+    bare, network, optimizer = prepare(model, config, fabric)
     losses = torch.full((config.iterations,), float("nan"), device=fabric.device)
     first, spent = 0, 0.0
     processes: list[dict[str, Any]] = []
@@ -368,11 +386,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(iteration, config)
         images, labels = _next(batches)
-        loss = total_loss(network(to_tensor(images)), labels.long(), config, fabric)
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
-        losses[iteration] = loss.detach()
+        losses[iteration] = step(network, optimizer, images, labels, config, fabric)
         done = iteration + 1
         save = done % execution.checkpoint_every == 0 or done == config.iterations
         if done % 10 == 0 or save:
@@ -420,8 +434,3 @@ def _check_weights(model: nn.Module, done: int) -> None:
     """The loss of a step says nothing about the weights that the step leaves."""
     if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
         raise LossNotFiniteError(f"weights are no longer finite after iteration {done - 1}; lower the learning rate")
-
-
-def plain(config: Any) -> dict[str, Any]:
-    """A configuration as JSON would give it back."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}

@@ -1,6 +1,7 @@
 """The counter against arithmetic by hand, the paper's GFLOPs columns, and torchvision's own figures."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -9,21 +10,36 @@ from torchvision import models
 
 from bisenet.cost import measure, paper_cost
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.paper import Row, table
+from bisenet.paper import TABLES, Row, table
+
+ROWS = [row for name in TABLES for row in table(name)]
+OPEN = {"table_3b.no_glayer", "table_6.shufflenet", "table_6.mobilenet", "table_6.resnet"}  # see gflops_ledger
+NEAR = {"table_5a.alpha_125", "table_5a.alpha_150", "table_5a.alpha_175"}  # C_t is unknown
 
 
-@pytest.mark.parametrize("row", table("table_2"), ids=lambda row: row.id)
-def test_table_2(row: Row) -> None:
+@pytest.mark.parametrize("row", [row for row in ROWS if not math.isnan(row.gflops)], ids=lambda row: row.id)
+def test_gflops_are_the_printed_ones(row: Row) -> None:
     with torch.device("meta"):
-        model = BiSeNetV2(row.model)
-    assert paper_cost(model).gflops == pytest.approx(row.gflops, rel=1e-3)
+        ours = paper_cost(BiSeNetV2(row.model)).gflops
+    if row.id in OPEN:
+        assert abs(ours / row.gflops - 1) > 0.1  # if one of them fits one day, the ledger has to say so
+    else:
+        assert ours == pytest.approx(row.gflops, rel=0.04 if row.id in NEAR else 1e-3)
 
 
-def test_large_model_and_slope_of_the_expansion() -> None:
-    with torch.device("meta"):
-        large, five, six = BiSeNetV2.large(), BiSeNetV2(ModelConfig(expansion=5)), BiSeNetV2()
-    assert paper_cost(large).gflops == pytest.approx(118.51, rel=1e-3)  # Table 6
-    assert paper_cost(six).gflops - paper_cost(five).gflops == pytest.approx(0.674, abs=5e-3)  # Table 3c
+def test_29_of_36_printed_figures_agree() -> None:
+    printed = [row.id for row in ROWS if not math.isnan(row.gflops)]
+    assert (len(printed), len(printed) - len(OPEN | NEAR)) == (36, 29)
+
+
+@pytest.mark.parametrize("row", {row.model: row for row in ROWS}.values(), ids=lambda row: row.id)
+def test_every_row_runs_forward_and_backward(row: Row) -> None:
+    model = BiSeNetV2(row.model)
+    outputs = model(torch.randn(2, 3, 64, 128))
+    assert list(outputs) == ["head", *row.model.booster]
+    sum(output.mean() for output in outputs.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model.eval()(torch.randn(1, 3, 64, 128)).shape == (1, 19, 64, 128)
 
 
 def test_by_hand() -> None:

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torchvision.models import resnet18
 
-from bisenet.model import BOOSTER_POSITIONS, BiSeNetV2, ModelConfig
+from bisenet import backbones
+from bisenet.backbones import BACKBONES
+from bisenet.model import BOOSTER_POSITIONS, BackboneBranch, BiSeNetV2, ModelConfig
 
 THIN = ModelConfig(num_classes=5, width=0.25, head_channels=8, booster=BOOSTER_POSITIONS)
 ODD = (97, 131)
@@ -86,6 +89,29 @@ def test_one_branch_alone_aggregates_at_an_eighth(off: str) -> None:
     assert ("detail.stage1" in features, "stage2" in features) == (off == "semantic", off == "detail")
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_backbones_have_the_strides_of_our_branch(backbone: str) -> None:
+    with torch.device("meta"):
+        model = BiSeNetV2(ModelConfig(backbone=backbone, booster=BOOSTER_POSITIONS)).eval()
+        features = model.features(torch.empty(1, 3, 64, 96))
+    sizes = [tuple(features[name].shape[2:]) for name in BOOSTER_POSITIONS]
+    assert sizes == [(16, 24), (8, 12), (4, 6), (2, 3), (2, 3)]
+    assert features["stage5_5"].shape[1] == 128
+
+
+def test_imagenet_weights_end_where_they_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = resnet18()
+    monkeypatch.setattr(backbones, "imagenet_weights", lambda name: tmp_path / "weights.pth")
+    torch.save(published.state_dict(), tmp_path / "weights.pth")
+    branch = BackboneBranch(ModelConfig(backbone="resnet18"))
+    backbones.load_imagenet(branch, "resnet18")
+    published.avgpool = published.fc = torch.nn.Identity()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        deepest = branch.stage5_4[:-1].eval()(branch.stage4.eval()(branch.stage3.eval()(branch.stage2.eval()(image))))
+    assert torch.equal(deepest.flatten(1), published.eval()(image))
+
+
 @pytest.mark.parametrize("size", [None, (200, 263), (33, 40)])
 @pytest.mark.parametrize("aggregation", ["bga", "sum", "concat"])
 def test_both_orders_of_the_head_agree(size: Any, aggregation: str) -> None:
@@ -143,6 +169,8 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
         ({"booster": ("stage5_5",), "context": False}, "stage5_5 needs context"),
         ({"gather_kernel": 2}, "gather_kernel is 2"),
         ({"channel_ratio": 0.0}, "lambda"),
+        ({"backbone": "resnet19"}, "backbone is 'resnet19'"),
+        ({"backbone": "resnet18", "depth": 2}, "depth as by default"),
         ({"num_classes": 0}, "num_classes is 0"),
     ],
 )

@@ -9,18 +9,35 @@ import numpy as np
 import pytest
 
 from bisenet.data import DATASETS, open_dataset
-from bisenet.paper import RECIPES, SCALES, recipe, row, table
+from bisenet.model import BOOSTER_POSITIONS, BiSeNetV2
+from bisenet.paper import RECIPES, SCALES, TABLES, published, recipe, row, table
+
+# Rows, sum of the mIoU column, sum of the GFLOPs column, added up from the paper's pages.
+SUMS = {
+    "table_2": (7, 480.78, 129.09),
+    "table_3a": (5, 339.21, 101.79),
+    "table_3b": (4, 274.28, 79.15),
+    "table_3c": (6, 405.68, 114.93),
+    "table_4": (8, 578.43, 0),
+    "table_5a": (5, 370.79, 257.98),
+    "table_5b": (4, 295.76, 109.29),
+    "table_6": (5, 371.40, 541.16),
+}
 
 
-def test_table_2_is_the_papers() -> None:
-    rows = table("table_2")
-    assert [r.miou for r in rows] == [62.35, 64.68, 68.60, 68.93, 69.67, 73.19, 73.36]
-    assert [r.gflops for r in rows] == [15.26, 7.63, 20.77, 21.98, 21.15, 21.15, 21.15]
-    assert sum(r.miou for r in rows) == pytest.approx(480.78)
-    assert sum(r.gflops for r in rows) == pytest.approx(129.09)
-    pairs = [(r.model, r.ohem) for r in rows]
-    marks = [(m.detail, m.semantic, m.aggregation, len(m.booster), ohem) for m, ohem in pairs]
-    assert marks == [
+@pytest.mark.parametrize("name", TABLES)
+def test_ablation_tables_are_the_papers(name: str) -> None:
+    rows = table(name)
+    printed = [r for r in rows if not np.isnan(r.miou)]  # the others, in Table 6, are ours
+    sums = sum(r.miou for r in printed), np.nansum([r.gflops for r in printed])
+    assert (len(printed), *np.round(sums, 2)) == SUMS[name]
+    assert all(row(r.id) == r for r in rows) and len({r.id for r in rows}) == len(rows)
+
+
+def test_rows_set_what_their_tables_vary() -> None:
+    assert [r.miou for r in table("table_2")] == [62.35, 64.68, 68.60, 68.93, 69.67, 73.19, 73.36]
+    settings = [(r.model, r.training["ohem"]) for r in table("table_2")]
+    assert [(m.detail, m.semantic, m.aggregation, len(m.booster), ohem) for m, ohem in settings] == [
         (True, False, "none", 0, False),
         (False, True, "none", 0, False),
         (True, True, "sum", 0, False),
@@ -29,15 +46,50 @@ def test_table_2_is_the_papers() -> None:
         (True, True, "bga", 4, False),
         (True, True, "bga", 4, True),
     ]
-    assert all(row(r.id) == r for r in rows) and len({r.id for r in rows}) == 7
+    assert [r.model.channel_ratio for r in table("table_3a")[1:]] == [1 / 2, 1 / 4, 1 / 8, 1 / 16]
+    assert [r.model.expansion for r in table("table_3c")[1:]] == [1, 2, 4, 6, 8]
+    block = [(r.model.gather_kernel, r.model.double_depthwise, r.model.context) for r in table("table_3b")]
+    assert block == [(3, True, True), (3, True, False), (3, False, True), (1, True, True)]
+    marks = [[position in r.model.booster for position in BOOSTER_POSITIONS] for r in table("table_4")]
+    crosses = ["", "xxxxx", "xxxx", "xxx", " xxxx", "  xxx", "   xx", "xxxx"]
+    assert marks == [[mark == "x" for mark in f"{line:5}"] for line in crosses]
+    assert [r.training["ohem"] for r in table("table_4")] == [False] * 7 + [True]
+    assert [r.model.width for r in table("table_5a")] == [1.0, 1.25, 1.5, 1.75, 2.0]
+    assert [r.model.depth for r in table("table_5b")] == [1, 2, 3, 4]
+    large = BiSeNetV2.large().config
+    assert [r.model == large for r in table("table_6")] == [False, True] + [False] * 6
+    assert [r.training["pretrained"] for r in table("table_6")] == [False, False, True, True, True, False, False, False]
+
+
+def test_a_row_of_several_tables_is_one_run() -> None:
+    rows = [r for name in TABLES for r in table(name)]
+    runs = {(r.model, r.training["ohem"], r.training.get("pretrained", False)) for r in rows}
+    assert (len(rows), len(runs)) == (47, 36)  # 33 of the paper, and Table 6 from scratch
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "sums"),
+    [
+        ("table_7", 27, {"miou_val": 929.8, "miou_test": 1863.8, "fps": 1264.28}),
+        ("table_8", 20, {"miou": 1338.21, "fps": 995.35}),
+        ("table_9", 7, {"miou": 192.4, "pixacc": 294.2, "fps": 186.7}),
+    ],
+)
+def test_published_tables(name: str, rows: int, sums: dict[str, float]) -> None:
+    printed = published(name)
+    assert len(printed) == rows
+    assert printed[list(sums)].sum().round(2).to_dict() == sums
 
 
 @pytest.mark.parametrize(
     ("dataset", "iterations", "crop", "seen"),
-    [("streets", 150_000, (1024, 2048), (512, 1024)), ("camvid", 10_000, (720, 960), (720, 960))],
+    [
+        ("cityscapes", 150_000, (1024, 2048), (512, 1024)),
+        ("streets", 150_000, (1024, 2048), (512, 1024)),  # stand for Cityscapes
+        ("camvid", 10_000, (720, 960), (720, 960)),
+    ],
 )
 def test_paper_scale_is_section_5(dataset: str, iterations: int, crop: tuple, seen: tuple) -> None:
-    """`streets` stands for Cityscapes."""
     config = recipe(dataset, "paper")
     assert (config.iterations, config.crop, config.input_size, config.test_size) == (
         iterations,

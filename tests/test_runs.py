@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import bisenet
-from bisenet import paper, report, reproduce, runs
+from bisenet import budget, paper, report, reproduce, runs
 from bisenet.__main__ import main
 from bisenet.data import open_dataset
 from bisenet.evaluate import evaluate, miou
@@ -37,8 +37,8 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    order = ["streets", "data", "augment", "model", "cost", "evaluate", "loss", "train", "paper"]
-    order += ["runs", "report", "notebook", "reproduce", "__main__"]
+    order = ["streets", "config", "files", "data", "augment", "backbones", "model", "readings", "cost", "evaluate"]
+    order += ["loss", "train", "paper", "runs", "budget", "report", "figures", "notebook", "reproduce", "__main__"]
     assert {path.stem for path in PACKAGE.glob("*.py")} | {"streets"} == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text())
@@ -81,7 +81,8 @@ def test_shipped_records_are_of_today_s_recipes():
     combinations = [(d, s) for d in ("streets", "camvid") for s in paper.SCALES]
     wanted = {
         runs.plan(row, dataset, scale, seed).hash
-        for row in paper.table("table_2")
+        for name in paper.TABLES
+        for row in paper.table(name)
         for dataset, scale in combinations
         for seed in range(3)
     }
@@ -108,18 +109,59 @@ def test_read_only_or_full_results_are_noticed_before_training(tmp_path, monkeyp
     assert "set BISENET_RESULTS" in capsys.readouterr().err
 
 
+def of_mious(*scores):
+    """Confusion matrices of two classes with these mIoU: 100, or 25."""
+    matrices = {100: np.diag([5, 5]).tolist(), 25: [[5, 0], [5, 0]]}
+    return [{"confusion": matrices[score]} for score in scores]
+
+
 def test_comparison_of_recorded_and_missing_rows():
-    rows = paper.table("table_2")[:3]
-    right, wrong = np.diag([5, 5]).tolist(), [[5, 0], [5, 0]]  # mIoU 100 and 25
-    records = {rows[0].id: [{"confusion": right}, {"confusion": wrong}], rows[1].id: [{"confusion": wrong}]}
+    rows = paper.table("table_2")[:4]
+    scores = [of_mious(100, 25), of_mious(25), of_mious(100, 100)]
+    records = {row.id: of_row for row, of_row in zip(rows, scores, strict=False)}
     table = report.comparison(rows, records, {row.id: row.gflops for row in rows})
     assert list(table.columns) == ["row", "miou_paper", "miou_ours", "miou_std", "n", "gflops_paper", "gflops_ours"]
-    assert table["miou_ours"].tolist()[:2] == [62.5, 25.0]
+    assert table["miou_ours"].tolist()[:3] == [62.5, 25.0, 100.0]
     assert table["miou_std"][0] == pytest.approx(np.std([100, 25], ddof=1))
     assert np.isnan(table["miou_std"][1])
-    assert np.isnan(table["miou_ours"][2])
-    assert report.show(table, rows, "x, y")["mIoU % ours (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "not run"]
-    assert "68.60" not in report.differences(table, rows, "x", "y")["ours"].to_list()
+    assert np.isnan(table["miou_ours"][3])
+    shown = report.show(table, rows, "x, y", base="detail")
+    assert shown["mIoU % ours (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "100.00 ± 0.00", "not run"]
+    assert shown["our gain"].tolist() == ["", "-37.50 one seed", "+37.50 unresolved", ""]  # 37.5 is less than 53.03
+    assert report.show(table, rows, "x, y", base="sum")["our gain"].iloc[0] == "-37.50 unresolved"
+    assert "68.93" not in report.differences(table, rows, "x", "y", base="detail")["ours"].to_list()
+    assert report.rank_correlation(table).endswith("over 3 rows: +0.50")  # paper 1 2 3, ours 2 1 3
+    assert "it takes three" in report.rank_correlation(table[:2])
+
+
+def test_a_gain_beyond_the_spread_is_resolved():
+    table = pd.DataFrame({"row": ["a", "b"], "miou_paper": [1, 2], "miou_ours": [10, 13], "miou_std": [1, 2]})
+    gained = report.gains(table, "a")
+    assert gained["spread"][1] == pytest.approx(5**0.5)
+    assert gained["verdict"].tolist() == ["", "resolved"]
+
+
+def test_needed_runs_are_distinct_and_the_forecast_trains_nothing(results, capsys):
+    everything = budget.needed(paper.TABLES, "cityscapes", "paper", [0])
+    assert len(everything) == 36
+    assert len(budget.needed(["table_2", "table_3a"], "streets", "smoke", [0, 1])) == 20  # 7 + 5 rows, 2 in common
+    assert main(["plan", "--scale", "smoke", "--only", "table_2", "--workers", "0", "--accelerator", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "streets, smoke: 7 distinct runs, 0 recorded, 7 to train; about" in said
+    assert not list(results.glob("runs/*/record.json"))
+
+
+def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, capsys):
+    monkeypatch.setenv("BISENET_IMAGENET", str(results))
+    row = paper.row("table_6.resnet")
+    assert runs.collect([row], "streets", "smoke", [0], train=True, execution=HERE) == {row.id: []}
+    assert "looked for resnet18-f37072fd.pth" in capsys.readouterr().out
+    (results / "resnet18-f37072fd.pth").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is not the published file"):
+        runs.get(runs.plan(row, "streets", "smoke", 0), execution=HERE)
+    with pytest.raises(ValueError, match="no ImageNet weights for the backbone 'own'"):
+        own = runs.plan(paper.row("table_2.ohem"), "streets", "smoke", 0)
+        runs.get(dataclasses.replace(own, training=dataclasses.replace(own.training, pretrained=True)), execution=HERE)
 
 
 def test_a_bad_label_met_by_a_worker_is_one_line(tmp_path, capsys):
@@ -212,10 +254,13 @@ def notebook(path: Path, *cells: tuple[str, str]) -> Path:
     return path
 
 
+KNOWN = "dataset = scale = seeds = train = data_root = 0"
+
+
 def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, capsys):
-    parameters = {"dataset": "streets", "scale": "smoke"}
-    first = notebook(results / "a_fails.ipynb", ("parameters", "dataset = scale = 0"), ("", "raise KeyError('why')"))
-    second = notebook(results / "b_runs.ipynb", ("parameters", "dataset = 0\nscale = 0"), ("", "print(dataset)"))
+    parameters = Parameters()
+    first = notebook(results / "a_fails.ipynb", ("parameters", KNOWN), ("", "raise KeyError('why')"))
+    second = notebook(results / "b_runs.ipynb", ("parameters", KNOWN), ("", "print(dataset)"))
     third = notebook(results / "c_bare.ipynb", ("", "x = 1"))
     with pytest.raises(reproduce.NotebooksFailedError, match="failed: a_fails, c_bare"):
         reproduce.reproduce([first, second, third], parameters)
@@ -225,8 +270,8 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
     done = nbformat.read(runs.output_folder("streets", "smoke") / "b_runs.ipynb", as_version=4)
     assert done.cells[-1].outputs[0].text == "streets\n"
     with pytest.raises(reproduce.NotebooksFailedError, match="failed: b_runs"):
-        reproduce.reproduce([second], {**parameters, "seed": 1})
-    assert "unknown parameter 'seed'" in capsys.readouterr().out
+        reproduce.reproduce([notebook(second, ("parameters", "dataset = scale = 0"))], parameters)
+    assert "unknown parameter 'seeds'" in capsys.readouterr().out
 
 
 def test_plain_papermill_from_any_folder(tmp_path):

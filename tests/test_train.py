@@ -17,8 +17,9 @@ from torch import nn
 
 from bisenet import paper, runs
 from bisenet.data import IGNORE, open_dataset
+from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, pixel_losses, sum_of_kept
-from bisenet.model import BiSeNetV2, read_safetensors, write_safetensors
+from bisenet.model import BiSeNetV2
 from bisenet.train import (
     Execution,
     LossNotFiniteError,
@@ -223,7 +224,7 @@ def test_full_disk_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "weights.safetensors"
     write_safetensors(path, {"a": torch.zeros(3)}, {"n": 1})
     full = (
-        "import resource, sys, torch; from bisenet.model import write_safetensors\n"
+        "import resource, sys, torch; from bisenet.files import write_safetensors\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "write_safetensors(sys.argv[1], {'a': torch.zeros(9999)}, {'n': 2})"
     )

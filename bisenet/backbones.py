@@ -1,0 +1,79 @@
+"""Other networks as Semantic Branch (Table 6): torchvision's, cut into stages at 1/4, 1/8, 1/16 and 1/32.
+
+Readings, where the paper is silent: the stages end where the classifier of ImageNet, and the 1x1 convolution that
+serves it alone, would begin; a 1x1 convolution then brings the last stage to the width of the Detail Branch, and our
+context embedding block follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+
+Cut = Callable[[Any], list[list[nn.Module]]]
+
+# The output channels of each stage, and how a network is cut, by the names of its children.
+BACKBONES: dict[str, tuple[tuple[int, ...], Cut]] = {
+    "shufflenet_v2_x1_5": (
+        (24, 176, 352, 704),
+        lambda net: [[net.conv1, net.maxpool], [net.stage2], [net.stage3], [net.stage4]],
+    ),
+    "mobilenet_v2": (
+        (24, 32, 96, 320),
+        lambda net: [list(net.features[first:last]) for first, last in ((0, 4), (4, 7), (7, 14), (14, 18))],
+    ),
+    "resnet18": (
+        (64, 128, 256, 512),
+        lambda net: [[net.conv1, net.bn1, net.relu, net.maxpool, net.layer1], [net.layer2], [net.layer3], [net.layer4]],
+    ),
+}
+
+
+def stages_of(name: str) -> list[tuple[nn.Sequential, int]]:
+    """The four stages of a network with their output channels, at 1/4, 1/8, 1/16 and 1/32 of the input."""
+    channels, cut = BACKBONES[name]
+    return [
+        (nn.Sequential(*modules), outputs)
+        for modules, outputs in zip(cut(models.get_model(name, weights=None)), channels, strict=True)
+    ]
+
+
+def weights_folder() -> Path:
+    """Where ImageNet weights are looked for: BISENET_IMAGENET, or else the cache of `torch.hub`."""
+    return Path(os.environ.get("BISENET_IMAGENET", Path(torch.hub.get_dir()) / "checkpoints"))
+
+
+def imagenet_weights(name: str) -> Path:
+    """The file with torchvision's ImageNet weights of a network; nothing is ever downloaded.
+
+    FileNotFoundError if it is not there, ValueError if it is not the published file.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"no ImageNet weights for the backbone {name!r}, only for {', '.join(BACKBONES)}")
+    url = models.get_model_weights(name).IMAGENET1K_V1.url
+    path = weights_folder() / url.rpartition("/")[2]
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"ImageNet weights of {name} not found: looked for {path.name} in {path.parent}; get it from {url}, "
+            "or set BISENET_IMAGENET to the folder that holds it"
+        )
+    begin = path.stem.rpartition("-")[2]  # of the file's SHA-256: how torchvision names its weights
+    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(begin):
+        raise ValueError(f"{path} is not the published file (its SHA-256 does not begin with {begin}); get it anew")
+    return path
+
+
+def load_imagenet(branch: nn.Module, name: str) -> None:
+    """Put torchvision's ImageNet weights into a branch whose first children are the stages of `stages_of`."""
+    network = models.get_model(name, weights=None)
+    network.load_state_dict(torch.load(imagenet_weights(name), map_location="cpu", weights_only=True))
+    for stage, modules in zip(branch.children(), BACKBONES[name][1](network), strict=False):
+        for own, published in zip(stage.children(), modules, strict=False):  # our 1x1 convolution is the last
+            own.load_state_dict(published.state_dict())

@@ -1,0 +1,157 @@
+"""What a reproduction will cost, before it starts: distinct runs, hours and memory, from a few timed steps here.
+
+A network is timed at the batch and size of its recipe, or, where that would take long, at fewer pixels, and the time
+is taken to grow with the pixels. That the data keep up is assumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from bisenet import paper
+from bisenet.data import DATASETS
+from bisenet.evaluate import predict
+from bisenet.model import BiSeNetV2
+from bisenet.runs import Run, describe_device, find, lacks, plan
+from bisenet.train import Execution, prepare, step
+
+# At most so many pixels go into a timed step.
+PIXELS = {"cpu": 2 * 256 * 512, "cuda": 8 * 512 * 1024}
+
+
+def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
+    """The distinct runs of some tables: a row that stands in several of them is one run."""
+    runs = [plan(row, dataset, scale, seed) for name in tables for row in paper.table(name) for seed in seeds]
+    return list({run.hash: run for run in reversed(runs)}.values())[::-1]  # named after its first row
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """`runs` are all, `seconds` and `memory` (bytes of a training step) by name those that are still to be trained."""
+
+    runs: list[Run]
+    recorded: int
+    lacking: int  # ImageNet weights that are not on this machine
+    seconds: dict[str, float]
+    memory: dict[str, float]
+    overhead: float  # seconds beside the runs: starting notebooks
+    device: str
+    devices: int
+
+    @property
+    def hours(self) -> float:
+        return (sum(self.seconds.values()) / self.devices + self.overhead) / 3600
+
+    def __str__(self) -> str:
+        line = f"{len(self.runs)} distinct runs, {self.recorded} recorded, {len(self.seconds)} to train"
+        if self.lacking:
+            line += f", {self.lacking} without their ImageNet weights"
+        if not self.seconds:
+            return line
+        widest = max(self.memory, key=lambda name: self.memory[name])
+        many = f"{self.devices} devices, each " if self.devices > 1 else ""
+        line += f"; about {_duration(self.hours)} on {many}{self.device}"
+        return f"{line}; about {self.memory[widest] / 2**30:.1f} GiB for a step of {widest}"
+
+    def table(self) -> pd.DataFrame:
+        """One line for each run that is still to be trained."""
+        lines = [(name, _duration(s / 3600), f"{self.memory[name] / 2**30:.1f}") for name, s in self.seconds.items()]
+        return pd.DataFrame(lines, columns=["run", "time on one device", "GiB"])
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
+def forecast(runs: list[Run], execution: Execution, notebooks: int = 0) -> Forecast:
+    """Time the runs that have no record of yours, on one device; `notebooks` is how many will be started."""
+    missing = [run for run in runs if not find(run, mine=True)]
+    able = [run for run in missing if not lacks(run)]
+    alone = dataclasses.replace(execution, devices=1, num_nodes=1, strategy="auto")
+    fabric = alone.fabric()
+    timings = {key: _timed(run, fabric) for key, run in {_kind(run): run for run in able}.items()}
+    described = describe_device(fabric.device)
+    device = described.get("gpu") or f"{described['cpu']}, {torch.get_num_threads()} threads"
+    return Forecast(
+        runs=runs,
+        recorded=len(runs) - len(missing),
+        lacking=len(missing) - len(able),
+        seconds={run.name: timings[_kind(run)][0] for run in able},
+        memory={run.name: timings[_kind(run)][1] for run in able},
+        overhead=notebooks * _start() if able else 0.0,
+        device=f"{device}, {alone.resolved_precision}",
+        devices=execution.devices * execution.num_nodes,
+    )
+
+
+def _kind(run: Run) -> tuple[object, object]:
+    return run.model, run.training
+
+
+def _timed(run: Run, fabric: Fabric) -> tuple[float, float]:
+    """Seconds of a whole run on one device, and bytes that one of its training steps needs."""
+    training, began = run.training, time.perf_counter()
+    batch, height, width = _size(run, PIXELS["cuda" if fabric.device.type == "cuda" else "cpu"])
+    factor = training.batch * math.prod(training.input_size) / (batch * height * width)
+    model = BiSeNetV2(run.model)
+    parts = prepare(model, training, fabric)[1:]
+    images = torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, device=fabric.device)
+    labels = torch.randint(run.model.num_classes, (batch, height, width), device=fabric.device)
+    held: dict[int, int] = {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
+        step(*parts, images, labels, training, fabric)
+    first = _clock(fabric) - began
+    a_step = min(_seconds(lambda: step(*parts, images, labels, training, fabric), fabric) for _ in range(2))
+    model.eval()
+    picture = np.zeros((*training.image_size, 3), dtype=np.uint8)
+    a_test = min(
+        _seconds(lambda: predict(model, picture, training.test_size, fabric.device).argmax(1), fabric) for _ in range(2)
+    )
+    tests = training.test_images or DATASETS[run.dataset].splits[training.test_split]
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    seconds = first + factor * a_step * (training.iterations - 1) + a_test * tests
+    return seconds, factor * sum(held.values()) + 3 * weights  # with gradients and momentum
+
+
+def _size(run: Run, most: int) -> tuple[int, int, int]:
+    """Batch, height and width of a timed step: the recipe's, or smaller, but two images at least."""
+    height, width = run.training.input_size
+    shrink = min(1.0, math.sqrt(most / 2 / (height * width)))
+    height, width = (max(32, 32 * round(side * shrink / 32)) if shrink < 1 else side for side in (height, width))
+    return max(2, min(run.training.batch, most // (height * width))), height, width
+
+
+def _held(tensor: Tensor, held: dict[int, int]) -> Tensor:
+    storage = tensor.untyped_storage()
+    held[storage.data_ptr()] = storage.nbytes()
+    return tensor
+
+
+def _clock(fabric: Fabric) -> float:
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)
+    return time.perf_counter()
+
+
+def _seconds(call: Callable[[], object], fabric: Fabric) -> float:
+    began = _clock(fabric)
+    call()
+    return _clock(fabric) - began
+
+
+def _start() -> float:
+    """Seconds that a notebook takes to start: a fresh interpreter with what the notebooks import."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import bisenet.notebook"], check=True)
+    return time.perf_counter() - began

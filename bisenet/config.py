@@ -1,0 +1,39 @@
+"""Configurations: frozen dataclasses whose fields have the types that they are annotated with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+Size = tuple[int, int]  # (height, width)
+
+
+def settle(config: Any) -> None:
+    """Bring every field of a frozen dataclass to its annotated type, so that equal configurations are written alike.
+
+    ValueError where a value has another type, or is a number that is not finite.
+    """
+    for name, kind in get_type_hints(type(config)).items():
+        what = f"{type(config).__name__}: {name}"
+        object.__setattr__(config, name, _settled(getattr(config, name), kind, what))
+
+
+def _settled(value: Any, kind: Any, what: str) -> Any:
+    members = get_args(kind)
+    if get_origin(kind) is UnionType:  # X | None
+        return None if value is None else _settled(value, members[0], what)
+    if get_origin(kind) is tuple:
+        if isinstance(value, (list, tuple)) and (members[-1] is Ellipsis or len(value) == len(members)):
+            return tuple(_settled(member, members[0], what) for member in value)
+    elif kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    elif kind is not float and type(value) is kind:
+        return value
+    raise ValueError(f"{what} is {value!r}, it must be of type {getattr(kind, '__name__', kind)} (numbers finite)")
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON would give it back."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
