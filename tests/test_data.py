@@ -1,4 +1,4 @@
-"""CamVid in both layouts, written by hand and as distributed, and what is said about files that are wrong."""
+"""CamVid in both layouts and Cityscapes, made by hand or as distributed, and what is said about wrong files."""
 
 import itertools
 from pathlib import Path
@@ -145,3 +145,28 @@ def test_truncated_files(tutorial: Path, folder: str) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=rf"/{folder}/train_a\.png: cannot be read"):
             open_dataset("camvid", "train", root=tutorial).load(0)
+
+
+def cityscapes(root: Path, ids: list[int]) -> Path:
+    """One frame of Aachen, two by two pixels, in the layout as downloaded; returns the label file."""
+    name = "train/aachen/aachen_000000_000019"
+    write(root / "leftImg8bit" / f"{name}_leftImg8bit.png", PHOTO[:2, :2])
+    return write(root / "gtFine" / f"{name}_gtFine_labelIds.png", np.array(ids, np.uint8).reshape(2, 2))
+
+
+def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
+    cityscapes(tmp_path, [7, 33, 4, 31])  # road, bicycle, static, train
+    dataset = open_dataset("cityscapes", "train", root=tmp_path)
+    assert [dataset.info.classes[k] for k in (0, 18, 16)] == ["road", "bicycle", "train"]
+    assert dataset.load(0)[1].tolist() == [[0, 18], [255, 16]]
+
+
+def test_cityscapes_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Cityscapes train not found: looked for CITY/\*_leftImg8bit.png in"):
+        open_dataset("cityscapes", "train", root=tmp_path)
+    labels = cityscapes(tmp_path, [7, 40, 4, 31])
+    with pytest.raises(ValueError, match=r"labelIds.png: label id 40, allowed are 0 to 33"):
+        open_dataset("cityscapes", "train", root=tmp_path).load(0)
+    labels.unlink()
+    with pytest.raises(FileNotFoundError, match=r"image without labels: .*leftImg8bit.png needs .*labelIds.png"):
+        open_dataset("cityscapes", "train", root=tmp_path)
