@@ -191,6 +191,7 @@ def test_camvid_record():
     record = runs.find(run, mine=False)
     assert record["images"] == {"train": 468, "test": 233}
     score = miou(np.array(record["confusion"]))
+    assert score >= 50
     readme = (runs.REPOSITORY / "README.md").read_text()
     assert f"**{score:.2f} % mIoU**" in readme
     assert f"{run.name}.json" in readme
