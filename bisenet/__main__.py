@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     batch = command("reproduce", _reproduce, "Execute the notebooks, train what is missing, write tables and an index.")
     _add_setting(batch)
+    _add_data_root(batch)
     _add_batch(batch)
 
     ahead = command("plan", _plan, "Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.")
@@ -70,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--row", default="table_2.ohem", help="the variant (default: %(default)s, the paper's final one)"
     )
     _add_setting(single)
+    _add_data_root(single)
     single.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     fields = ", ".join(field.name for field in dataclasses.fields(TrainConfig))
     single.add_argument(
@@ -84,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
     again.add_argument("weights", type=Path, help="a .safetensors file that a run or BiSeNetV2.save wrote")
     _add_setting(again)
+    _add_data_root(again)
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
     price.add_argument("--row", help="one row, such as table_2.bga (default: all)")
@@ -94,6 +97,9 @@ def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="streets", help=f"{', '.join(DATASETS)} (default: %(default)s)")
     scales = "smoke: seconds a row, short: minutes, paper: the paper's schedule"
     parser.add_argument("--scale", default="short", help=f"{scales} (default: %(default)s)")
+
+
+def _add_data_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", help="folder with the files of the data set (default: data/DATASET)")
 
 

@@ -26,7 +26,7 @@ from traitlets import default
 from bisenet import budget, paper
 from bisenet.data import choose
 from bisenet.notebook import Parameters
-from bisenet.runs import REPOSITORY, check_writable, output_folder
+from bisenet.runs import REPOSITORY, check_writable, datasets, output_folder
 from bisenet.train import Execution
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -100,6 +100,8 @@ def reproduce(paths: list[Path], parameters: Parameters) -> Path:
     folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
     runs = budget.needed(tables_of(paths), parameters.dataset, parameters.scale, parameters.seeds)
+    for run in runs[:1]:
+        datasets(run, parameters.data_root or None)  # files that are not there are noticed before anything is timed
     print(f"{parameters.setting}: {budget.forecast(runs, Execution(), len(paths))}", flush=True)
     failed = []
     for path in paths:

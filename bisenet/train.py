@@ -9,7 +9,7 @@ Readings, where the paper is silent; each is a field of `TrainConfig` or a line 
 2. OHEM keeps at least 1/16 of the pixels of a batch. Wu et al. ask for "a reasonable number"; the paper names none.
 3. The loss of a head is the mean over the pixels that are kept, in the whole batch.
 4. No warm-up of the learning rate; batch normalisation has PyTorch's momentum, 0.1.
-5. At another batch the learning rate goes in proportion (`bisenet.paper`): the paper trains at 16 only.
+5. A shorter run at another batch has a learning rate of its own (`bisenet.paper`): the paper trains at 16 only.
 """
 
 from __future__ import annotations

@@ -216,6 +216,8 @@ def test_notebooks_have_parameters_and_stored_outputs():
         ("train --set iteration=3", "did you mean 'iterations'"),
         ("reproduce --only table_22", "did you mean 'table_2_components'"),
         ("train --dataset camvid --data-root nowhere", "nowhere"),
+        ("reproduce --dataset cityscapes --data-root nowhere", "Cityscapes train not found"),
+        ("plan --only table_7", "unknown notebook 'table_7'"),
         ("evaluate missing.safetensors", "no such file: missing.safetensors"),
         ("train --scale smoke --set crop=9999x9999", "larger than the image"),
         ("train --set lr=high", "lr is 'high', it must be of type float"),
@@ -277,7 +279,8 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
 
 def test_plain_papermill_from_any_folder(tmp_path):
     source = reproduce.NOTEBOOKS / "table_2_components.ipynb"
-    command = [sys.executable, "-m", "papermill", source, "out.ipynb", "-p", "scale", "smoke", "-y", "train: true"]
+    command = [sys.executable, "-m", "papermill", source, "out.ipynb", "-p", "scale", "smoke"]
+    command += ["-y", "{train: true, seeds: [0]}"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     table = pd.read_csv(runs.output_folder("streets", "smoke") / "table_2_components.csv")
     assert table["n"].tolist() == [1] * 7
