@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bisenet import budget, cost, paper, report, runs
 from bisenet.data import DATASETS, choose
 from bisenet.evaluate import iou, miou, pixel_accuracy
@@ -40,6 +42,9 @@ def main(words: list[str] | None = None) -> int:
         arguments.run(arguments)
     except (ValueError, OSError, LossNotFiniteError, CommandError) as error:
         print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except torch.OutOfMemoryError as error:
+        print(f"{PROGRAM} {arguments.command}: out of memory on the device ({error})".splitlines()[0], file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
@@ -120,12 +125,13 @@ def _execution(arguments: argparse.Namespace) -> Execution:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    paths = _batch().notebooks(arguments.only)
-    runs_needed = budget.needed(_batch().tables_of(paths), arguments.dataset, arguments.scale, arguments.seeds)
-    cost_of = budget.forecast(runs_needed, _execution(arguments), len(paths))
-    if cost_of.seconds:
-        print(cost_of.table().to_string(index=False))
-    print(f"{arguments.dataset}, {arguments.scale}: {cost_of}")
+    reproduce = _batch()
+    paths = reproduce.notebooks(arguments.only)
+    parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds)
+    forecast = budget.forecast(reproduce.needed_by(paths, parameters), _execution(arguments), len(paths))
+    if forecast.seconds:
+        print(forecast.table().to_string(index=False))
+    print(f"{parameters.setting}: {forecast}")
 
 
 def _batch() -> Any:

@@ -47,7 +47,8 @@ def stages_of(name: str) -> list[tuple[nn.Sequential, int]]:
 
 def weights_folder() -> Path:
     """Where ImageNet weights are looked for: BISENET_IMAGENET, or else the cache of `torch.hub`."""
-    return Path(os.environ.get("BISENET_IMAGENET", Path(torch.hub.get_dir()) / "checkpoints"))
+    named = os.environ.get("BISENET_IMAGENET")
+    return Path(named).expanduser().resolve() if named else Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def imagenet_weights(name: str) -> Path:

@@ -1,7 +1,7 @@
 """What a reproduction will cost, before it starts: distinct runs, hours and memory, from a few timed steps here.
 
 A network is timed at the batch and size of its recipe, or, where that would take long, at fewer pixels, and the time
-is taken to grow with the pixels. That the data keep up is assumed.
+is taken to grow with the pixels. Reading the data is not timed: the forecast holds if they keep up.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ from bisenet.runs import Run, describe_device, find, lacks, plan
 from bisenet.train import Execution, prepare, step
 
 # At most so many pixels go into a timed step.
-PIXELS = {"cpu": 2 * 256 * 512, "cuda": 8 * 512 * 1024}
+PIXELS = {"cpu": 2 * 256 * 512, "cuda": 2 * 512 * 1024}
 
 
 def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
     """The distinct runs of some tables: a row that stands in several of them is one run."""
-    runs = [plan(row, dataset, scale, seed) for name in tables for row in paper.table(name) for seed in seeds]
-    return list({run.hash: run for run in reversed(runs)}.values())[::-1]  # named after its first row
+    distinct: dict[str, Run] = {}
+    for row in (row for name in tables for row in paper.table(name)):
+        for run in (plan(row, dataset, scale, seed) for seed in seeds):
+            distinct.setdefault(run.hash, run)
+    return list(distinct.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """`runs` are all, `seconds` and `memory` (bytes of a training step) by name those that are still to be trained."""
+    """`runs` are all, `seconds` (on one device) and `memory` (bytes of a training step on each device) by name those
+    that are still to be trained.
+    """
 
     runs: list[Run]
     recorded: int
@@ -61,7 +66,7 @@ class Forecast:
             return line
         widest = max(self.memory, key=lambda name: self.memory[name])
         many = f"{self.devices} devices, each " if self.devices > 1 else ""
-        line += f"; about {_duration(self.hours)} on {many}{self.device}"
+        line += f"; if the data keep up about {_duration(self.hours)} on {many}{self.device}"
         return f"{line}; about {self.memory[widest] / 2**30:.1f} GiB for a step of {widest}"
 
     def table(self) -> pd.DataFrame:
@@ -83,15 +88,18 @@ def forecast(runs: list[Run], execution: Execution, notebooks: int = 0) -> Forec
     timings = {key: _timed(run, fabric) for key, run in {_kind(run): run for run in able}.items()}
     described = describe_device(fabric.device)
     device = described.get("gpu") or f"{described['cpu']}, {torch.get_num_threads()} threads"
+    if fabric.device.type == "cuda":
+        torch.cuda.empty_cache()  # the notebooks will need it
+    devices = execution.devices * execution.num_nodes
     return Forecast(
         runs=runs,
         recorded=len(runs) - len(missing),
         lacking=len(missing) - len(able),
         seconds={run.name: timings[_kind(run)][0] for run in able},
-        memory={run.name: timings[_kind(run)][1] for run in able},
+        memory={run.name: timings[_kind(run)][1] / devices + timings[_kind(run)][2] for run in able},
         overhead=notebooks * _start() if able else 0.0,
         device=f"{device}, {alone.resolved_precision}",
-        devices=execution.devices * execution.num_nodes,
+        devices=devices,
     )
 
 
@@ -99,8 +107,8 @@ def _kind(run: Run) -> tuple[object, object]:
     return run.model, run.training
 
 
-def _timed(run: Run, fabric: Fabric) -> tuple[float, float]:
-    """Seconds of a whole run on one device, and bytes that one of its training steps needs."""
+def _timed(run: Run, fabric: Fabric) -> tuple[float, float, float]:
+    """Seconds of a whole run on one device; bytes that one of its steps needs for activations, and for weights."""
     training, began = run.training, time.perf_counter()
     batch, height, width = _size(run, PIXELS["cuda" if fabric.device.type == "cuda" else "cpu"])
     factor = training.batch * math.prod(training.input_size) / (batch * height * width)
@@ -108,7 +116,8 @@ def _timed(run: Run, fabric: Fabric) -> tuple[float, float]:
     parts = prepare(model, training, fabric)[1:]
     images = torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, device=fabric.device)
     labels = torch.randint(run.model.num_classes, (batch, height, width), device=fabric.device)
-    held: dict[int, int] = {}
+    weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
+    held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
         step(*parts, images, labels, training, fabric)
     first = _clock(fabric) - began
@@ -119,9 +128,9 @@ def _timed(run: Run, fabric: Fabric) -> tuple[float, float]:
         _seconds(lambda: predict(model, picture, training.test_size, fabric.device).argmax(1), fabric) for _ in range(2)
     )
     tests = training.test_images or DATASETS[run.dataset].splits[training.test_split]
-    weights = sum(parameter.nbytes for parameter in model.parameters())
+    activations = factor * sum(size for storage, size in held.items() if storage not in weights)
     seconds = first + factor * a_step * (training.iterations - 1) + a_test * tests
-    return seconds, factor * sum(held.values()) + 3 * weights  # with gradients and momentum
+    return seconds, activations, 3.0 * sum(weights.values())  # with gradients and momentum
 
 
 def _size(run: Run, most: int) -> tuple[int, int, int]:
@@ -139,8 +148,8 @@ def _held(tensor: Tensor, held: dict[int, int]) -> Tensor:
 
 
 def _clock(fabric: Fabric) -> float:
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize(fabric.device)
+    if fabric.device.type != "cpu":
+        torch.accelerator.synchronize(fabric.device)
     return time.perf_counter()
 
 

@@ -58,6 +58,8 @@ def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, bas
         for row, value in zip(rows, table[column], strict=True):
             if math.isnan(row.knob):
                 panels[panel].axhline(value, color=colour_of, linestyle="--", linewidth=1)
+    if table["miou_ours"].isna().all():
+        panels[1].annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center")
     for axes, title in zip(panels, _titles(setting), strict=True):
         if base:
             axes.set_xscale("log", base=base)

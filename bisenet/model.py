@@ -5,10 +5,11 @@ settle a point are GFLOPs by the paper's counting rule (`bisenet.cost`); the not
 recounts each alternative.
 
 1. *Gather layer.* The 3x3 convolution itself expands, C -> eC, and the depth-wise convolutions keep eC.
-   Evidence: Table 3c grows by 0.674 GFLOPs per unit of e. Alternative: gather C -> C, the depth-wise
-   convolution expands; the slope would be a tenth of that.
-2. *After the depth-wise convolutions* there is batch normalisation and no ReLU. Evidence: the third digit of
-   Tables 3c and 5b. Alternative: a ReLU, as in MobileNetV2.
+   Evidence: Table 3c grows by 0.673 GFLOPs per unit of e, ours by 0.675. Alternative: gather C -> C, the
+   depth-wise convolution expands; the slope would be a tenth of that.
+2. *After the depth-wise convolutions* there is batch normalisation and no ReLU. Evidence: weak. What a deeper
+   branch costs more (Table 5b, d = 3 against 1) allows ours and not the alternative, a ReLU as in MobileNetV2;
+   but single figures of GFLOPs meet more printed digits with it (notebook `gflops_ledger`).
 3. *Stem.* The convolution after the concatenation is 1x1. Evidence: Table 3a (lambda). Alternative: 3x3.
 4. *lambda* scales the stem (64 lambda) and stage 3 (128 lambda); stages 4 and 5 keep 64 and 128. Evidence:
    the caption of Table 3a and its GFLOPs.
@@ -157,6 +158,14 @@ def upsample(x: Tensor, size: Size | torch.Size) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
+def stage_by_stage(branch: nn.Module, x: Tensor, prefix: str = "") -> dict[str, Tensor]:
+    """Run the children of a branch one after the other; the output of each by its name."""
+    features = {}
+    for stage, stage_module in branch.named_children():
+        features[prefix + stage] = x = stage_module(x)
+    return features
+
+
 class DetailBranch(nn.Module):
     """Section 4.1: three VGG-like stages of wide channels, (N, 3, H, W) -> (N, 128, H/8, W/8)."""
 
@@ -173,10 +182,7 @@ class DetailBranch(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by stage: `detail.stage1` (1/2), `detail.stage2` (1/4), `detail.stage3` (1/8)."""
-        features, x = {}, images
-        for stage, stage_module in self.named_children():
-            features[f"detail.{stage}"] = x = stage_module(x)
-        return features
+        return stage_by_stage(self, images, "detail.")
 
 
 class Stem(nn.Module):
@@ -258,10 +264,7 @@ class SemanticBranch(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by stage: `stage2` (1/4), `stage3` (1/8), `stage4` (1/16), `stage5_4`, `stage5_5` (1/32)."""
-        features, x = {}, images
-        for stage, stage_module in self.named_children():
-            features[stage] = x = stage_module(x)
-        return features
+        return stage_by_stage(self, images)
 
 
 class BackboneBranch(nn.Module):
@@ -282,10 +285,7 @@ class BackboneBranch(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by stage, at the same resolutions as those of `SemanticBranch`."""
-        features, x = {}, images
-        for stage, stage_module in self.named_children():
-            features[stage] = x = stage_module(x)
-        return features
+        return stage_by_stage(self, images)
 
 
 def separable(channels: int) -> nn.Sequential:

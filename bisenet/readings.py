@@ -22,6 +22,7 @@ def narrow_gather(network: BiSeNetV2) -> None:
 
 
 def relu_after_depthwise(network: BiSeNetV2) -> None:
+    """A ReLU after every depth-wise convolution of the gather-and-expansion layers' main path."""
     for layer in _all(network, GatherExpansion):
         for convolution in list(layer.main)[1:-1]:
             convolution.append(nn.ReLU(inplace=True))

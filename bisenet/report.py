@@ -81,14 +81,14 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str, base: str) -> p
             "n": table["n"].astype(str),
             f"paper's gain over {over}": gain["paper"].map("{:+.2f}".format).where(gain["paper"].notna(), "-"),
             "our gain": [f"{g:+.2f} {v}" if v else "" for g, v in zip(gain["ours"], gain["verdict"], strict=True)],
-            "GFLOPs paper": table["gflops_paper"].map(_number),
+            "GFLOPs paper": [_number(row.gflops, row.gflops_decimals) for row in rows],
             "GFLOPs ours": table["gflops_ours"].map(_number),
         }
     ).set_index(pd.Index([row.label for row in rows], name="row"))
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+def _number(value: float, decimals: int = 2) -> str:
+    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str, base: str) -> pd.DataFrame:
@@ -97,7 +97,8 @@ def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: s
     for row, ours in zip(rows, table["gflops_ours"], strict=True):
         if not math.isnan(row.gflops):
             percent = f"{100 * (ours / row.gflops - 1):+.2f} %"
-            lines.append(("GFLOPs", row.label, _number(row.gflops), _number(ours), percent, gflops_verdict(row, ours)))
+            printed = _number(row.gflops, row.gflops_decimals)
+            lines.append(("GFLOPs", row.label, printed, _number(ours), percent, gflops_verdict(row, ours)))
     gain, what = gains(table, base), f"mIoU gain over { ({row.name: row.label for row in rows}[base]) }"
     for row, line in zip(rows, gain.to_dict("records"), strict=True):
         if row.name == base or math.isnan(row.miou):
@@ -129,6 +130,8 @@ def rank_correlation(table: pd.DataFrame) -> str:
     both = table[["miou_paper", "miou_ours"]].dropna()
     if len(both) < 3:
         return f"rank correlation with the paper's mIoU: {len(both)} rows recorded, it takes three"
+    if both["miou_ours"].nunique() == 1:
+        return "rank correlation with the paper's mIoU: undefined, all of ours are equal"
     value = both["miou_paper"].rank().corr(both["miou_ours"].rank())
     return f"rank correlation with the paper's mIoU over {len(both)} rows: {value:+.2f}"
 

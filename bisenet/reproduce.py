@@ -26,7 +26,7 @@ from traitlets import default
 from bisenet import budget, paper
 from bisenet.data import choose
 from bisenet.notebook import Parameters
-from bisenet.runs import REPOSITORY, check_writable, datasets, output_folder
+from bisenet.runs import REPOSITORY, Run, check_writable, datasets, find, output_folder
 from bisenet.train import Execution
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -86,10 +86,11 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
     return chosen
 
 
-def tables_of(paths: Iterable[Path]) -> list[str]:
-    """The ablation tables that notebooks train: `table_3_semantic_branch` is tables 3a, 3b and 3c."""
+def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
+    """The distinct runs that notebooks train: `table_3_semantic_branch` has those of tables 3a, 3b and 3c."""
     numbers = {"_".join(path.stem.split("_")[:2]) for path in paths}
-    return [name for name in paper.TABLES if name.rstrip("abc") in numbers]
+    tables = [name for name in paper.TABLES if name.rstrip("abc") in numbers]
+    return budget.needed(tables, parameters.dataset, parameters.scale, parameters.seeds)
 
 
 def reproduce(paths: list[Path], parameters: Parameters) -> Path:
@@ -99,9 +100,12 @@ def reproduce(paths: list[Path], parameters: Parameters) -> Path:
     """
     folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
-    runs = budget.needed(tables_of(paths), parameters.dataset, parameters.scale, parameters.seeds)
-    for run in runs[:1]:
-        datasets(run, parameters.data_root or None)  # files that are not there are noticed before anything is timed
+    for name in ("BISENET_RESULTS", "BISENET_IMAGENET"):  # notebooks run in a folder of their own
+        if value := os.environ.get(name):
+            os.environ[name] = str(Path(value).expanduser().resolve())
+    runs = needed_by(paths, parameters)
+    if missing := next((run for run in runs if not find(run, mine=True)), None):
+        datasets(missing, parameters.data_root or None)  # files that are not there are noticed before anything is timed
     print(f"{parameters.setting}: {budget.forecast(runs, Execution(), len(paths))}", flush=True)
     failed = []
     for path in paths:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import resnet18
+from torchvision import models
 
 from bisenet import backbones
 from bisenet.backbones import BACKBONES
@@ -99,17 +99,22 @@ def test_backbones_have_the_strides_of_our_branch(backbone: str) -> None:
     assert features["stage5_5"].shape[1] == 128
 
 
-def test_imagenet_weights_end_where_they_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = resnet18()
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_imagenet_weights_end_where_they_belong(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run stage by stage, a branch gives what torchvision's network gives before its last 1x1 convolution."""
+    published = models.get_model(backbone).eval()
     monkeypatch.setattr(backbones, "imagenet_weights", lambda name: tmp_path / "weights.pth")
     torch.save(published.state_dict(), tmp_path / "weights.pth")
-    branch = BackboneBranch(ModelConfig(backbone="resnet18"))
-    backbones.load_imagenet(branch, "resnet18")
-    published.avgpool = published.fc = torch.nn.Identity()
+    branch = BackboneBranch(ModelConfig(backbone=backbone)).eval()
+    backbones.load_imagenet(branch, backbone)
+    last = {"resnet18": "avgpool", "shufflenet_v2_x1_5": "conv5", "mobilenet_v2": "features.18"}[backbone]
+    seen: list[torch.Tensor] = []
+    published.get_submodule(last).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        deepest = branch.stage5_4[:-1].eval()(branch.stage4.eval()(branch.stage3.eval()(branch.stage2.eval()(image))))
-    assert torch.equal(deepest.flatten(1), published.eval()(image))
+        published(image)
+        deepest = branch.stage5_4[:-1](branch.stage4(branch.stage3(branch.stage2(image))))
+    assert torch.equal(deepest, seen[0])
 
 
 @pytest.mark.parametrize("size", [None, (200, 263), (33, 40)])

@@ -57,8 +57,8 @@ def test_rows_set_what_their_tables_vary() -> None:
     assert [r.model.width for r in table("table_5a")] == [1.0, 1.25, 1.5, 1.75, 2.0]
     assert [r.model.depth for r in table("table_5b")] == [1, 2, 3, 4]
     large = BiSeNetV2.large().config
-    assert [r.model == large for r in table("table_6")] == [False, True] + [False] * 6
-    assert [r.training["pretrained"] for r in table("table_6")] == [False, False, True, True, True, False, False, False]
+    assert [r.model == large for r in table("table_6")] == [False] * 4 + [True] + [False] * 3
+    assert [r.training["pretrained"] for r in table("table_6")] == [True] * 3 + [False] * 5
 
 
 def test_a_row_of_several_tables_is_one_run() -> None:

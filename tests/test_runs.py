@@ -70,10 +70,17 @@ def test_what_defines_a_run_changes_its_hash():
     others = [
         dataclasses.replace(run, seed=1),
         dataclasses.replace(run, training=dataclasses.replace(run.training, power=1.0)),
+        dataclasses.replace(run, training=dataclasses.replace(run.training, pretrained=True)),
         dataclasses.replace(run, model=dataclasses.replace(run.model, expansion=4)),
+        dataclasses.replace(run, model=dataclasses.replace(run.model, backbone="resnet18")),
     ]
     assert run.hash == same.hash
-    assert len({run.hash, *(other.hash for other in others)}) == 4
+    assert len({run.hash, *(other.hash for other in others)}) == 6
+
+
+def test_fields_that_came_later_leave_old_hashes_alone():
+    """This run was recorded before `backbone` and `pretrained` were fields."""
+    assert runs.plan(paper.row("table_2.ohem"), "camvid", "short", 0).hash == "e110d70b0ba8"
 
 
 def test_shipped_records_are_of_today_s_recipes():
@@ -147,8 +154,17 @@ def test_needed_runs_are_distinct_and_the_forecast_trains_nothing(results, capsy
     assert len(budget.needed(["table_2", "table_3a"], "streets", "smoke", [0, 1])) == 20  # 7 + 5 rows, 2 in common
     assert main(["plan", "--scale", "smoke", "--only", "table_2", "--workers", "0", "--accelerator", "cpu"]) == 0
     said = capsys.readouterr().out
-    assert "streets, smoke: 7 distinct runs, 0 recorded, 7 to train; about" in said
+    assert "streets, smoke: 7 distinct runs, 0 recorded, 7 to train; if the data keep up about" in said
     assert not list(results.glob("runs/*/record.json"))
+
+
+def test_forecast_divides_time_by_devices_and_names_the_widest():
+    runs_of = budget.needed(["table_2"], "streets", "smoke", [0])
+    seconds, memory = {"a": 7200.0, "b": 3600.0}, {"a": 2.0**30, "b": 3 * 2.0**30}
+    cost = budget.Forecast(runs_of, 5, 0, seconds, memory, overhead=360.0, device="GPU", devices=2)
+    assert cost.hours == pytest.approx(1.5 + 0.1)
+    said = "7 distinct runs, 5 recorded, 2 to train; if the data keep up about 1.6 hours on 2 devices, each GPU"
+    assert str(cost) == f"{said}; about 3.0 GiB for a step of b"
 
 
 def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, capsys):
@@ -218,6 +234,8 @@ def test_notebooks_have_parameters_and_stored_outputs():
         ("train --dataset camvid --data-root nowhere", "nowhere"),
         ("reproduce --dataset cityscapes --data-root nowhere", "Cityscapes train not found"),
         ("plan --only table_7", "unknown notebook 'table_7'"),
+        ("plan --only quickstart --dataset nonsense", "unknown dataset 'nonsense'"),
+        ("plan --only quickstart --seeds 0 0", "each may stand there once"),
         ("evaluate missing.safetensors", "no such file: missing.safetensors"),
         ("train --scale smoke --set crop=9999x9999", "larger than the image"),
         ("train --set lr=high", "lr is 'high', it must be of type float"),
