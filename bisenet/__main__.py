@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bisenet import budget, cost, paper, report, runs
+from bisenet import cost, paper, report, runs
 from bisenet.data import DATASETS, choose
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.model import BiSeNetV2
@@ -128,7 +128,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     reproduce = _batch()
     paths = reproduce.notebooks(arguments.only)
     parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds)
-    forecast = budget.forecast(reproduce.needed_by(paths, parameters), _execution(arguments), len(paths))
+    needed = reproduce.needed_by(paths, parameters)
+    forecast = reproduce.forecast(needed, parameters, paths, _execution(arguments))
     if forecast.seconds:
         print(forecast.table().to_string(index=False))
     print(f"{parameters.setting}: {forecast}")

@@ -65,7 +65,7 @@ class Forecast:
         if not self.seconds:
             return line
         widest = max(self.memory, key=lambda name: self.memory[name])
-        many = f"{self.devices} devices, each " if self.devices > 1 else ""
+        many = f"{self.devices} times " if self.devices > 1 else ""
         line += f"; if the data keep up about {_duration(self.hours)} on {many}{self.device}"
         return f"{line}; about {self.memory[widest] / 2**30:.1f} GiB for a step of {widest}"
 
@@ -79,8 +79,11 @@ def _duration(hours: float) -> str:
     return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
-def forecast(runs: list[Run], execution: Execution, notebooks: int = 0) -> Forecast:
-    """Time the runs that have no record of yours, on one device; `notebooks` is how many will be started."""
+def forecast(runs: list[Run], execution: Execution, notebooks: int, processes: int = 1) -> Forecast:
+    """Time the runs that have no record of yours, on one device.
+
+    `notebooks` is how many will be started, `processes` how many runs are trained at a time.
+    """
     missing = [run for run in runs if not find(run, mine=True)]
     able = [run for run in missing if not lacks(run)]
     alone = dataclasses.replace(execution, devices=1, num_nodes=1, strategy="auto")
@@ -91,15 +94,16 @@ def forecast(runs: list[Run], execution: Execution, notebooks: int = 0) -> Forec
     if fabric.device.type == "cuda":
         torch.cuda.empty_cache()  # the notebooks will need it
     devices = execution.devices * execution.num_nodes
+    starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
     return Forecast(
         runs=runs,
         recorded=len(runs) - len(missing),
         lacking=len(missing) - len(able),
         seconds={run.name: timings[_kind(run)][0] for run in able},
         memory={run.name: timings[_kind(run)][1] / devices + timings[_kind(run)][2] for run in able},
-        overhead=notebooks * _start() if able else 0.0,
+        overhead=starts * _start() if able else 0.0,
         device=f"{device}, {alone.resolved_precision}",
-        devices=devices,
+        devices=devices * processes,
     )
 
 

@@ -163,7 +163,7 @@ def test_forecast_divides_time_by_devices_and_names_the_widest():
     seconds, memory = {"a": 7200.0, "b": 3600.0}, {"a": 2.0**30, "b": 3 * 2.0**30}
     cost = budget.Forecast(runs_of, 5, 0, seconds, memory, overhead=360.0, device="GPU", devices=2)
     assert cost.hours == pytest.approx(1.5 + 0.1)
-    said = "7 distinct runs, 5 recorded, 2 to train; if the data keep up about 1.6 hours on 2 devices, each GPU"
+    said = "7 distinct runs, 5 recorded, 2 to train; if the data keep up about 1.6 hours on 2 times GPU"
     assert str(cost) == f"{said}; about 3.0 GiB for a step of b"
 
 
