@@ -19,7 +19,7 @@ $(BIN)/ready: pyproject.toml constraints.txt
 	touch $@
 
 reproduce: $(BIN)/ready
-	$(BIN)/python -m bisenet reproduce --only quickstart table_1 table_2 gflops_ledger
+	$(BIN)/python -m bisenet reproduce --only quickstart table_1 table_2
 
 test: $(BIN)/ready
 	$(BIN)/ruff check .

@@ -146,9 +146,10 @@ def reproduce(paths: list[Path], parameters: Parameters) -> Path:
     missing = [run for run in runs if not find(run, mine=True) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed
         datasets(missing[0], parameters.data_root or None)
-    print(f"{parameters.setting}: {forecast(runs, parameters, paths, Execution())}", flush=True)
-    if missing and side_by_side(parameters) > 1:
-        train(missing, parameters)
+    cost = forecast(runs, parameters, paths, Execution())
+    print(f"{parameters.setting}: {cost}", flush=True)
+    if missing and side_by_side(parameters) > 1:  # the longest first, so that all end at about the same time
+        train(sorted(missing, key=lambda run: -cost.seconds[run.name]), parameters)
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)

@@ -295,6 +295,16 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
     assert "unknown parameter 'seeds'" in capsys.readouterr().out
 
 
+def test_several_runs_at_a_time_are_recorded_and_a_failure_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "side_by_side", lambda parameters: 2)
+    right = budget.needed(["table_2"], "streets", "smoke", [0])[:1]
+    reproduce.train(right, Parameters(scale="smoke"))
+    assert runs.find(right[0], mine=True)
+    wrong = budget.needed(["table_2"], "camvid", "smoke", [0])[:1]
+    reproduce.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"))
+    assert re.search(r"table_2.detail-camvid.*: python -m bisenet train: CamVid not found", capsys.readouterr().out)
+
+
 def test_plain_papermill_from_any_folder(tmp_path):
     source = reproduce.NOTEBOOKS / "table_2_components.ipynb"
     command = [sys.executable, "-m", "papermill", source, "out.ipynb", "-p", "scale", "smoke"]
