@@ -84,7 +84,7 @@ def _parse(text: str, kind: type) -> Any:
 
 
 # Scales. "paper" is Section 5 of the paper, Training and Inference; "short" teaches within minutes on two CPU
-# cores, and tells one branch from two; "smoke" only shows that everything runs.
+# cores; "smoke" only shows that everything runs.
 SCALES = ("smoke", "short", "paper")
 
 CITYSCAPES = TrainConfig(
