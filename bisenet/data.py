@@ -146,6 +146,14 @@ class Streets:
         return {key: value for key, value in vars(self).items() if key != "render"}
 
 
+def _all_labelled(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """The pairs of image and label file themselves, or FileNotFoundError for the first that has no labels."""
+    for image, labels in pairs:
+        if not labels.is_file():
+            raise FileNotFoundError(f"image without labels: {image} needs {labels}")
+    return pairs
+
+
 class Cityscapes:
     """Cityscapes as downloaded: `leftImg8bit/PART/CITY/*_leftImg8bit.png` and `gtFine/PART/CITY/*_gtFine_labelIds.png`.
 
@@ -169,10 +177,7 @@ class Cityscapes:
             )
         names = [(p.parent.name, p.name.removesuffix(self.ENDS[0]) + self.ENDS[1]) for p in images]
         pairs = [(p, root.joinpath("gtFine", part, *name)) for p, name in zip(images, names, strict=True)]
-        for image, labels in pairs:
-            if not labels.is_file():
-                raise FileNotFoundError(f"image without labels: {image} needs {labels}")
-        return pairs
+        return _all_labelled(pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -222,10 +227,7 @@ class CamVid:
             pairs = [(p, root / f"{part}annot" / p.name) for p in sorted((root / part).glob("*.png"))]
         if not pairs:
             raise FileNotFoundError(f"CamVid {part}: no PNG images below {root.resolve()}")
-        for image, labels in pairs:
-            if not labels.is_file():
-                raise FileNotFoundError(f"image without labels: {image} needs {labels}")
-        return pairs
+        return _all_labelled(pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
