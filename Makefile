@@ -32,8 +32,7 @@ lab: $(BIN)/ready
 	$(BIN)/jupyter lab notebooks
 
 notebooks: $(BIN)/ready
-	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir build notebooks/quickstart.ipynb
 	mkdir -p results/pictures
 	cp "$$(ls -S build/quickstart_files/*.png | head -n 1)" results/pictures/quickstart.png  # the largest: the scenes

@@ -131,7 +131,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     needed = reproduce.needed_by(paths, parameters)
     forecast = reproduce.forecast(needed, parameters, paths, _execution(arguments))
     if forecast.seconds:
-        print(forecast.table().to_string(index=False))
+        print(forecast.table().to_string(index=False, col_space={"time on one device": 20, "GiB": 7}))
     print(f"{parameters.setting}: {forecast}")
 
 

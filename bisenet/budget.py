@@ -50,7 +50,7 @@ class Forecast:
     lacking: int  # ImageNet weights that are not on this machine
     seconds: dict[str, float]
     memory: dict[str, float]
-    overhead: float  # seconds beside the runs: starting notebooks
+    overhead: float  # seconds beside the runs: notebooks, processes, and the forecast itself
     device: str
     devices: int
 
@@ -76,14 +76,18 @@ class Forecast:
 
 
 def _duration(hours: float) -> str:
-    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{60 * hours:.1f} minutes" if 60 * hours >= 1 else f"{3600 * hours:.1f} seconds"
 
 
-def forecast(runs: list[Run], execution: Execution, notebooks: int, processes: int = 1) -> Forecast:
+def forecast(runs: list[Run], execution: Execution, *, notebooks: int, reading: float, processes: int = 1) -> Forecast:
     """Time the runs that have no record of yours, on one device.
 
-    `notebooks` is how many will be started, `processes` how many runs are trained at a time.
+    `notebooks` is how many will be started, `reading` the seconds that their cells take beside training,
+    `processes` how many runs are trained at a time.
     """
+    began = time.perf_counter()
     missing = [run for run in runs if not find(run, mine=True)]
     able = [run for run in missing if not lacks(run)]
     alone = dataclasses.replace(execution, devices=1, num_nodes=1, strategy="auto")
@@ -95,13 +99,14 @@ def forecast(runs: list[Run], execution: Execution, notebooks: int, processes: i
         torch.cuda.empty_cache()  # the notebooks will need it
     devices = execution.devices * execution.num_nodes
     starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
+    overhead = starts * _start() + reading + time.perf_counter() - began if able else 0.0
     return Forecast(
         runs=runs,
         recorded=len(runs) - len(missing),
         lacking=len(missing) - len(able),
         seconds={run.name: timings[_kind(run)][0] for run in able},
         memory={run.name: timings[_kind(run)][1] / devices + timings[_kind(run)][2] for run in able},
-        overhead=starts * _start() if able else 0.0,
+        overhead=overhead,
         device=f"{device}, {alone.resolved_precision}",
         devices=devices * processes,
     )

@@ -129,7 +129,7 @@ def rank_correlation(table: pd.DataFrame) -> str:
     """Spearman's correlation between the paper's column of mIoU and ours, as a sentence."""
     both = table[["miou_paper", "miou_ours"]].dropna()
     if len(both) < 3:
-        return f"rank correlation with the paper's mIoU: {len(both)} rows recorded, it takes three"
+        return f"rank correlation with the paper's mIoU: it takes three rows, recorded: {len(both)}"
     if both["miou_ours"].nunique() == 1:
         return "rank correlation with the paper's mIoU: undefined, all of ours are equal"
     value = both["miou_paper"].rank().corr(both["miou_ours"].rank())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import datetime
 import os
 import subprocess
 import sys
@@ -107,9 +108,21 @@ def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], executi
     processes, threads = side_by_side(parameters), torch.get_num_threads()
     torch.set_num_threads(max(1, threads // processes))
     try:
-        return budget.forecast(runs, execution, len(paths), processes)
+        reading = sum(seconds_stored(path) for path in paths)
+        return budget.forecast(runs, execution, notebooks=len(paths), reading=reading, processes=processes)
     finally:
         torch.set_num_threads(threads)
+
+
+def seconds_stored(path: Path) -> float:
+    """How long the cells of a notebook ran when its stored outputs were made, by the times stored with them."""
+    times = [cell.metadata.get("execution", {}) for cell in nbformat.read(path, as_version=4).cells]
+    spans = [(of_cell["iopub.status.busy"], of_cell["iopub.status.idle"]) for of_cell in times if of_cell]
+    return sum((_moment(idle) - _moment(busy)).total_seconds() for busy, idle in spans)
+
+
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
 
 
 def train(runs: list[Run], parameters: Parameters) -> None:

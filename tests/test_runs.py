@@ -138,7 +138,7 @@ def test_comparison_of_recorded_and_missing_rows():
     assert report.show(table, rows, "x, y", base="sum")["our gain"].iloc[0] == "-37.50 unresolved"
     assert "68.93" not in report.differences(table, rows, "x", "y", base="detail")["ours"].to_list()
     assert report.rank_correlation(table).endswith("over 3 rows: +0.50")  # paper 1 2 3, ours 2 1 3
-    assert "it takes three" in report.rank_correlation(table[:2])
+    assert "it takes three rows, recorded: 2" in report.rank_correlation(table[:2])
 
 
 def test_a_gain_beyond_the_spread_is_resolved():
@@ -165,6 +165,14 @@ def test_forecast_divides_time_by_devices_and_names_the_widest():
     assert cost.hours == pytest.approx(1.5 + 0.1)
     said = "7 distinct runs, 5 recorded, 2 to train; if the data keep up about 1.6 hours on 2 times GPU"
     assert str(cost) == f"{said}; about 3.0 GiB for a step of b"
+
+
+def test_the_time_of_a_notebook_is_that_of_its_stored_outputs(tmp_path):
+    times = {"iopub.status.busy": "2026-11-23T04:00:59.5Z", "iopub.status.idle": "2026-11-23T04:01:02.000001Z"}
+    cells = [nbformat.v4.new_code_cell("1", metadata={"execution": times}) for _ in range(2)]
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell("2")]), tmp_path / "a.ipynb")
+    assert reproduce.seconds_stored(tmp_path / "a.ipynb") == pytest.approx(2 * 2.500001)
+    assert all(reproduce.seconds_stored(path) > 1 for path in reproduce.notebooks())
 
 
 def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, capsys):
