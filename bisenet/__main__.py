@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class CommandError(Exception):
 def main(words: list[str] | None = None) -> int:
     """Run one command; 0 if it succeeded, 1 with one line on stderr for an error a user can mend."""
     arguments = make_parser().parse_args(words)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     try:
         arguments.run(arguments)
     except (ValueError, OSError, LossNotFiniteError, CommandError) as error:

@@ -155,7 +155,7 @@ def get(
 
 def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
     """The record, if it is of the same kind of files as those in `data_root`."""
-    if data_root and (source := datasets(run, data_root)[1].source) != record["source"]:
+    if data_root and (source := _source(*datasets(run, data_root))) != record["source"]:
         raise ValueError(
             f"{run.name} is recorded from the {record['source']}, {data_root} holds the {source}; set BISENET_RESULTS "
             "to another folder to run it on both"
@@ -169,6 +169,11 @@ def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairD
     splits = (training.train_split, training.test_split)
     first, second = (open_dataset(run.dataset, s, root=data_root, size=training.image_size) for s in splits)
     return first, second
+
+
+def _source(train_set: PairDataset, test_set: PairDataset) -> str:
+    """What kind of files both sets are, and how many are there if not all."""
+    return "; ".join(dict.fromkeys((train_set.source, test_set.source)))
 
 
 def collect(
@@ -265,7 +270,7 @@ def _train(
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
         **{"model": plain(run.model), "training": plain(run.training)},
-        "source": test_set.source,
+        "source": _source(train_set, test_set),
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
         "confusion": matrix.cpu().tolist(),
         "losses": thin(fitted.losses),

@@ -1,13 +1,16 @@
-"""CamVid in both layouts and Cityscapes, made by hand or as distributed, and what is said about wrong files."""
+"""Every layout of files, made by hand or as distributed, and what is said about wrong files."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
-from bisenet.data import DATASETS, camvid_split, open_dataset
+from bisenet.data import DATASETS, open_dataset
+from bisenet.data.camvid import camvid_split
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "camvid"
 needs_camvid = pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not at {REAL}")
@@ -147,11 +150,11 @@ def test_truncated_files(tutorial: Path, folder: str) -> None:
             open_dataset("camvid", "train", root=tutorial).load(0)
 
 
-def cityscapes(root: Path, ids: list[int]) -> Path:
-    """One frame of Aachen, two by two pixels, in the layout as downloaded; returns the label file."""
-    name = "train/aachen/aachen_000000_000019"
+def cityscapes(root: Path, ids: list[int], part: str = "train", city: str = "aachen", kind: str = "labelIds") -> Path:
+    """One frame of a city, two by two pixels, in the layout as downloaded; returns the label file."""
+    name = f"{part}/{city}/{city}_000000_000019"
     write(root / "leftImg8bit" / f"{name}_leftImg8bit.png", PHOTO[:2, :2])
-    return write(root / "gtFine" / f"{name}_gtFine_labelIds.png", np.array(ids, np.uint8).reshape(2, 2))
+    return write(root / "gtFine" / f"{name}_gtFine_{kind}.png", np.array(ids, np.uint8).reshape(2, 2))
 
 
 def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
@@ -159,14 +162,90 @@ def test_cityscapes_label_ids_become_train_ids(tmp_path: Path) -> None:
     dataset = open_dataset("cityscapes", "train", root=tmp_path)
     assert [dataset.info.classes[k] for k in (0, 18, 16)] == ["road", "bicycle", "train"]
     assert dataset.load(0)[1].tolist() == [[0, 18], [255, 16]]
+    cityscapes(tmp_path, [0, 18, 255, 16], part="val", kind="labelTrainIds")
+    assert open_dataset("cityscapes", "val", root=tmp_path).load(0)[1].tolist() == [[0, 18], [255, 16]]
+
+
+def test_cityscapes_ids_under_the_wrong_name(tmp_path: Path) -> None:
+    cityscapes(tmp_path, [0, 18, 255, 16])
+    with pytest.raises(ValueError, match=r"labelIds.png holds 255, which is no label id: these are train ids"):
+        open_dataset("cityscapes", "train", root=tmp_path).load(0)
+    cityscapes(tmp_path, [7, 26, 4, 11], part="val", kind="labelTrainIds")
+    with pytest.raises(ValueError, match=r"labelTrainIds.png: label id 26, allowed are 0 to 18 and 255"):
+        open_dataset("cityscapes", "val", root=tmp_path).load(0)
 
 
 def test_cityscapes_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Cityscapes train not found: looked for CITY/\*_leftImg8bit.png in"):
         open_dataset("cityscapes", "train", root=tmp_path)
-    labels = cityscapes(tmp_path, [7, 40, 4, 31])
+    cityscapes(tmp_path, [7, 7, 4, 31])
+    labels = cityscapes(tmp_path, [7, 40, 4, 31], city="bochum")
+    with pytest.warns(UserWarning, match="cityscapes is not the whole data set: labelIds, 2 of 2975 images of train"):
+        dataset = open_dataset("cityscapes", "train", root=tmp_path)
+    assert dataset.source == "labelIds, 2 of 2975 images of train"
     with pytest.raises(ValueError, match=r"labelIds.png: label id 40, allowed are 0 to 33"):
-        open_dataset("cityscapes", "train", root=tmp_path).load(0)
-    labels.unlink()
-    with pytest.raises(FileNotFoundError, match=r"image without labels: .*leftImg8bit.png needs .*labelIds.png"):
+        dataset.load(1)
+    shutil.rmtree(labels.parent)  # one city of gtFine was not unpacked
+    with pytest.raises(FileNotFoundError, match=r"image without labels: .* needs .*bochum.*labelIds.png"):
         open_dataset("cityscapes", "train", root=tmp_path)
+
+
+def test_cityscapes_test_has_images_only(tmp_path: Path) -> None:
+    cityscapes(tmp_path, [0, 0, 0, 0], part="test", city="berlin").unlink()
+    dataset = open_dataset("cityscapes", "test", root=tmp_path)
+    assert np.array_equal(dataset.load_image(0), PHOTO[:2, :2])
+    with pytest.raises(ValueError, match="keeps the labels of test to itself: export predictions"):
+        dataset.load(0)
+
+
+def cocostuff(root: Path, **content: object) -> Path:
+    """One grey photograph, two by two pixels, as COCO has some; returns the annotation."""
+    write(root / "images" / "COCO_train2014_000000000077.jpg", np.full((2, 2), 90, np.uint8))
+    for folder, name in (("annotations", "COCO_train2014_000000000077.mat"), ("imageLists", "train.txt")):
+        (root / folder).mkdir(exist_ok=True)
+        path = root / folder / name
+        path.write_text("COCO_train2014_000000000077\n") if path.suffix == ".txt" else savemat(path, content)
+    return root / "annotations" / "COCO_train2014_000000000077.mat"
+
+
+def test_cocostuff_ids_become_classes(tmp_path: Path) -> None:
+    cocostuff(tmp_path, S=np.array([[0, 1], [13, 182]], np.uint16), captions="a stop sign")
+    dataset = open_dataset("cocostuff", "train", root=tmp_path)
+    image, labels = dataset.load(0)
+    assert image.shape == (2, 2, 3) and abs(int(image[0, 0, 0]) - 90) < 3
+    assert labels[0].tolist() == [255, 0] and [dataset.info.classes[k] for k in labels[1]] == ["stop sign", "wood"]
+    assert len(dataset.info.classes) == len(np.unique(dataset.info.palette, axis=0)) == 171
+    assert DATASETS["cocostuff"].splits["train+test"] == 10_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"T": np.zeros((2, 2))},
+            r"000077.mat: an annotation has the label map in the field S, .* neither",
+        ),
+        ({"S": np.array([[0, 183], [1, 1]])}, r"000077.mat: label ids 0 to 183, allowed are 0 to 182"),
+        ({"S": np.zeros((2, 3))}, r"sizes differ: .*000077.jpg is 2x2, .*000077.mat is 2x3"),
+        ({"S": np.ones((2, 2)), "names": np.zeros((172, 1))}, "000077.mat is of release 1.0, whose ids differ"),
+    ],
+)
+def test_wrong_annotations(tmp_path: Path, content: dict[str, np.ndarray], message: str) -> None:
+    path = cocostuff(tmp_path, **content)
+    with pytest.raises(ValueError, match=message):
+        open_dataset("cocostuff", "train", root=tmp_path).load(0)
+    for broken in (b"", path.read_bytes()[:100], b"no MATLAB file, but long enough to have a header" * 9):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"000077.mat: cannot be read as a MATLAB file"):
+            open_dataset("cocostuff", "train", root=tmp_path).load(0)
+
+
+def test_cocostuff_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"looked for .*imageLists/train.txt"):
+        open_dataset("cocostuff", "train", root=tmp_path)
+    cocostuff(tmp_path, S=np.ones((2, 2))).unlink()
+    with pytest.raises(FileNotFoundError, match=r"image without labels: .*000077.jpg needs .*000077.mat"):
+        open_dataset("cocostuff", "train", root=tmp_path)
+    (tmp_path / "images" / "COCO_train2014_000000000077.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match="none of the images of its list is in"):
+        open_dataset("cocostuff", "train", root=tmp_path)

@@ -1,0 +1,38 @@
+"""The data sets: what each one is (classes, palette, splits) and how its files are read.
+
+A reader gives `(image, labels)` pairs: uint8 (H, W, 3) RGB and uint8 (H, W) class ids, 255 = ignore.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bisenet.config import Size
+from bisenet.data.camvid import CamVid
+from bisenet.data.cityscapes import Cityscapes
+from bisenet.data.cocostuff import CocoStuff
+from bisenet.data.info import IGNORE, DatasetInfo, Pair, PairDataset, choose
+from bisenet.data.pictures import read_image
+from bisenet.data.rendered import Streets
+
+__all__ = ["DATASETS", "IGNORE", "DatasetInfo", "Pair", "PairDataset", "choose", "open_dataset", "read_image"]
+
+DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
+READERS = {"cityscapes": Cityscapes, "camvid": CamVid, "cocostuff": CocoStuff}
+DATASETS = {reader.info.name: reader.info for reader in (Streets, Cityscapes, CamVid, CocoStuff)}
+
+
+def open_dataset(name: str, split: str, *, root: str | Path | None = None, size: Size | None = None) -> PairDataset:
+    """A data set by name and split.
+
+    `root` is the folder with the files (default: `data/NAME` in the repository); `size`, (height, width), is that
+    of rendered scenes (default: 512x1024). ValueError for an unknown name or split, FileNotFoundError where files
+    are missing; a split of which only some images are there is a warning, and is said in `source`.
+    """
+    info = DATASETS[choose("dataset", name, DATASETS)]
+    choose(f"split of {name}", split, info.splits)
+    if not info.needs_files:
+        if root:
+            raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
+        return Streets(split, size or (512, 1024))
+    return READERS[name](split, Path(root) if root else DATA_FOLDER / name)

@@ -1,0 +1,94 @@
+"""COCO-Stuff 10K, release 1.1: photographs with 80 classes of things and 91 of stuff."""
+
+from __future__ import annotations
+
+import colorsys
+import csv
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair
+from bisenet.data.pictures import check_pair, read_image
+
+CLASSES_FILE = Path(__file__).parent / "cocostuff_classes.csv"
+LARGEST_ID = 182  # 0 is unlabelled, 1 to 91 are things, 92 to 182 stuff
+NAMES_OF_RELEASE_1_0 = 172
+
+
+def _classes() -> dict[int, str]:
+    """Name by label id of the 171 classes that occur: 11 of the 91 things were never annotated in COCO."""
+    with CLASSES_FILE.open(newline="", encoding="utf-8") as file:
+        return {int(line["id"]): line["name"] for line in csv.DictReader(file)}
+
+
+CLASSES = _classes()
+
+
+def _palette(count: int) -> np.ndarray:
+    """Colours far apart for neighbours in the list: hues by the golden section, two brightnesses in turn."""
+    hsv = [(k * 0.618034 % 1, 0.55 + 0.4 * (k % 3) / 2, 0.95 - 0.35 * (k % 2)) for k in range(count)]
+    return np.array([[round(255 * c) for c in colorsys.hsv_to_rgb(*colour)] for colour in hsv], dtype=np.uint8)
+
+
+class CocoStuff(FilePairs):
+    """`images/NAME.jpg`, `annotations/NAME.mat` with the label map in the field `S`, `imageLists/{train,test}.txt`.
+
+    Label ids become 0 to 170 in ascending order; unlabelled pixels are 255.
+    """
+
+    info = DatasetInfo(
+        "cocostuff", tuple(CLASSES.values()), _palette(len(CLASSES)), {"train": 9000, "test": 1000, "train+test": 10000}
+    )
+
+    def __init__(self, split: str, root: Path):
+        names = [name for part in split.split("+") for name in self._names(root, part)]
+        self.pairs = [(root / "images" / f"{n}.jpg", root / "annotations" / f"{n}.mat") for n in names]
+        self.pairs = [pair for pair in self.pairs if pair[0].is_file()]
+        if not self.pairs:
+            raise FileNotFoundError(f"COCO-Stuff {split}: none of the images of its list is in {root / 'images'}")
+        self._check("10K, release 1.1", split)
+
+    def _names(self, root: Path, part: str) -> list[str]:
+        path = root / "imageLists" / f"{part}.txt"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"COCO-Stuff 10K not found: looked for {path.resolve()}; put images, annotations and imageLists "
+                "there or give --data-root"
+            )
+        return path.read_text().split()
+
+    def load(self, index: int) -> Pair:
+        image_path, label_path = self.pairs[index]
+        labels = _read_mat(label_path)
+        return check_pair(read_image(image_path), labels, image_path, label_path, len(self.info.classes))
+
+
+@functools.cache
+def _train_ids() -> np.ndarray:
+    table = np.full(LARGEST_ID + 1, IGNORE, dtype=np.uint8)
+    table[list(CLASSES)] = range(len(CLASSES))
+    return table
+
+
+def _read_mat(path: Path) -> np.ndarray:
+    """The label map of an annotation file as train ids, uint8 (H, W)."""
+    from scipy.io import loadmat  # only this data set needs it
+
+    try:
+        content = loadmat(path, variable_names=["S", "names"])
+    except Exception as error:  # of a broken file scipy says so in a dozen ways, down to IndexError
+        raise ValueError(f"{path}: cannot be read as a MATLAB file ({error}); replace the file") from error
+    if "S" not in content or content["S"].ndim != 2:
+        raise ValueError(f"{path}: an annotation has the label map in the field S, this one has {_fields(content)}")
+    if "names" in content and content["names"].size == NAMES_OF_RELEASE_1_0:
+        raise ValueError(f"{path} is of release 1.0, whose ids differ; get the annotations of release 1.1")
+    ids = content["S"]
+    if ids.min() < 0 or ids.max() > LARGEST_ID:
+        raise ValueError(f"{path}: label ids {ids.min()} to {ids.max()}, allowed are 0 to {LARGEST_ID}")
+    return _train_ids()[ids.astype(np.uint8)]
+
+
+def _fields(content: dict) -> str:
+    return ", ".join(f"{k} {v.shape}" for k, v in content.items() if not k.startswith("__")) or "neither S nor names"

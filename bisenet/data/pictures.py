@@ -1,0 +1,46 @@
+"""Reading picture and label files, with errors that name the file, the rule and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bisenet.data.info import IGNORE, Pair
+
+
+def read_image(path: Path) -> np.ndarray:
+    """A picture file as uint8 (H, W, 3) RGB; ValueError with the file's name if it cannot be read."""
+    with _open(path) as picture:
+        return np.array(picture.convert("RGB"))  # some of COCO's photographs are grey
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """A label file as uint8 (H, W); ValueError if it does not hold one 8-bit id a pixel."""
+    with _open(path) as picture:
+        if picture.mode not in ("L", "P"):
+            raise ValueError(f"{path}: a label file holds one 8-bit class id a pixel, this one has mode {picture.mode}")
+        return np.array(picture)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except (OSError, SyntaxError) as error:  # truncated, unidentified or missing; Pillow has SyntaxError for bad PNGs
+        raise ValueError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
+    return picture
+
+
+def check_pair(image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int) -> Pair:
+    """The pair itself, or ValueError: sizes must be equal and ids below `num_classes` or 255."""
+    if image.shape[:2] != labels.shape:
+        raise ValueError(
+            f"sizes differ: {image_path} is {image.shape[0]}x{image.shape[1]}, "
+            f"{label_path} is {labels.shape[0]}x{labels.shape[1]} (height x width)"
+        )
+    wrong = labels[(labels >= num_classes) & (labels != IGNORE)]
+    if wrong.size:
+        raise ValueError(f"{label_path}: label id {wrong[0]}, allowed are 0 to {num_classes - 1} and {IGNORE} (ignore)")
+    return image, labels
