@@ -31,17 +31,20 @@ SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 class Augmentation:
     """Random flip, random scale, random crop, resize; sizes are (height, width).
 
-    `image_size`: the size of the image at scale 1 (Cityscapes: 1024x2048); files of another size are brought to it.
+    `image_size`: the size of the image at scale 1 (Cityscapes: 1024x2048); files of another size are brought to it,
+    unless it is None.
     `crop`: cut from the scaled image, padded where that is smaller. `input_size`: what the network sees of a crop.
     """
 
-    image_size: Size
+    image_size: Size | None
     crop: Size
     input_size: Size
     scales: tuple[float, ...] = SCALES
     flip: bool = True
 
     def __post_init__(self) -> None:
+        if self.image_size is None:
+            return
         largest = tuple(round(max(self.scales) * side) for side in self.image_size)
         if self.crop[0] > largest[0] or self.crop[1] > largest[1]:
             raise ValueError(
@@ -54,8 +57,9 @@ class Augmentation:
         scale = float(rng.choice(self.scales))
         corner = rng.random(2)
         flip = self.flip and rng.random() < 0.5
-        rows = _axis(image.shape[0], self.image_size[0] * scale, self.crop[0], self.input_size[0], corner[0])
-        columns = _axis(image.shape[1], self.image_size[1] * scale, self.crop[1], self.input_size[1], corner[1])
+        height, width = self.image_size or image.shape[:2]
+        rows = _axis(image.shape[0], height * scale, self.crop[0], self.input_size[0], corner[0])
+        columns = _axis(image.shape[1], width * scale, self.crop[1], self.input_size[1], corner[1])
         return resample(image, labels, rows, columns, self.input_size, flip)
 
 

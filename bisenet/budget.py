@@ -21,8 +21,8 @@ from torch import Tensor
 
 from bisenet import paper
 from bisenet.data import DATASETS
-from bisenet.evaluate import predict
 from bisenet.model import BiSeNetV2
+from bisenet.protocols import predict
 from bisenet.runs import Run, describe_device, find, lacks, plan
 from bisenet.train import Execution, prepare, step
 
@@ -132,10 +132,12 @@ def _timed(run: Run, fabric: Fabric) -> tuple[float, float, float]:
     first = _clock(fabric) - began
     a_step = min(_seconds(lambda: step(*parts, images, labels, training, fabric), fabric) for _ in range(2))
     model.eval()
-    picture = np.zeros((*training.image_size, 3), dtype=np.uint8)
-    a_test = min(
-        _seconds(lambda: predict(model, picture, training.test_size, fabric.device).argmax(1), fabric) for _ in range(2)
-    )
+    picture = np.zeros((*(training.image_size or training.test_size), 3), dtype=np.uint8)
+
+    def test() -> Tensor:
+        return predict(model, picture, training.test_size, fabric.device, training.protocol).argmax(1)
+
+    a_test = min(_seconds(test, fabric) for _ in range(2))
     tests = training.test_images or DATASETS[run.dataset].splits[training.test_split]
     activations = factor * sum(size for storage, size in held.items() if storage not in weights)
     seconds = first + factor * a_step * (training.iterations - 1) + a_test * tests

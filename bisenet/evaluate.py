@@ -6,16 +6,15 @@ No epsilon anywhere: a class that neither the labels nor the predictions hold ha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from bisenet.augment import to_size, to_tensor
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset
+from bisenet.protocols import predict
 
 
 def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -46,20 +45,15 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: np.ndarray, input_size: Size, device: torch.device) -> Tensor:
-    """Logits (1, K, H, W) at the size of the image, uint8 (H, W, 3), which the network sees at `input_size`.
-
-    Section 5, Inference: resize, run, resize the logits back.
-    """
-    seen = torch.from_numpy(np.array(to_size(image, input_size)))[None].to(device)
-    return cast(Tensor, model(to_tensor(seen), size=image.shape[:2]))
-
-
-@torch.inference_mode()
 def evaluate(
-    model: nn.Module, dataset: PairDataset, input_size: Size, device: torch.device, indices: Iterable[int]
+    model: nn.Module,
+    dataset: PairDataset,
+    size: Size,
+    device: torch.device,
+    indices: Iterable[int],
+    protocol: str = "paper",
 ) -> Tensor:
-    """The confusion matrix, int64 (K, K) on `device`, over the images `indices` of a data set."""
+    """The confusion matrix, int64 (K, K) on `device`, over the images `indices` of a data set, by a protocol."""
     was_training = [module for module in model.modules() if module.training]
     model.eval()
     num_classes = len(dataset.info.classes)
@@ -67,7 +61,7 @@ def evaluate(
     try:
         for index in indices:
             image, labels = dataset.load(index)
-            classes = predict(model, image, input_size, device).argmax(1)[0]
+            classes = predict(model, image, size, device, protocol).argmax(1)[0]
             total += confusion(classes, torch.from_numpy(np.array(labels)).to(device), num_classes)
     finally:
         for module in was_training:

@@ -94,6 +94,16 @@ CITYSCAPES = TrainConfig(
     input_size=(512, 1024),
     test_size=(512, 1024),
 )
+COCOSTUFF = TrainConfig(
+    iterations=20_000,
+    image_size=None,
+    crop=(640, 640),
+    input_size=(640, 640),
+    test_size=(640, 640),
+    protocol="padded",
+    test_split="test",
+    weight_decay=1e-4,
+)
 RECIPES = {
     ("cityscapes", "paper"): CITYSCAPES,
     ("cityscapes", "short"): dataclasses.replace(
@@ -131,6 +141,10 @@ RECIPES = {
         batch=8,
         lr=2.5e-2,
     ),
+    ("cocostuff", "paper"): COCOSTUFF,
+    ("cocostuff", "short"): dataclasses.replace(
+        COCOSTUFF, iterations=2_000, crop=(320, 320), input_size=(320, 320), batch=8, lr=2.5e-2
+    ),
 }
 SMOKE: dict[str, Any] = {
     "iterations": 6,
@@ -140,6 +154,7 @@ SMOKE: dict[str, Any] = {
     "test_size": (64, 128),
     "train_images": 8,
     "test_images": 4,
+    "protocol": "paper",
     "batch": 4,
     "lr": 1e-2,
 }

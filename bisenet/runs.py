@@ -44,7 +44,7 @@ Record = dict[str, Any]
 FORMAT = 1
 
 # Fields that came later than the first records, with the value that says what those runs did.
-LATER = {"backbone": "own", "pretrained": False}
+LATER = {"backbone": "own", "pretrained": False, "protocol": "paper", "accumulation": 1, "initial": ""}
 
 
 def results_folder() -> Path:
@@ -265,7 +265,7 @@ def _train(
     began = time.monotonic()
     images = _used(test_set, run.training.test_images)
     share = range(fabric.global_rank, images, fabric.world_size)
-    matrix = evaluate(model, test_set, run.training.test_size, fabric.device, share)
+    matrix = evaluate(model, test_set, run.training.test_size, fabric.device, share, run.training.protocol)
     matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
@@ -301,7 +301,8 @@ def test(model: BiSeNetV2, training: TrainConfig, dataset: str, data_root: str |
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     test_set = open_dataset(dataset, training.test_split, root=data_root, size=training.image_size)
     images = range(_used(test_set, training.test_images))
-    return evaluate(model.to(device), test_set, training.test_size, device, images).cpu().numpy()
+    matrix = evaluate(model.to(device), test_set, training.test_size, device, images, training.protocol)
+    return matrix.cpu().numpy()
 
 
 def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:

@@ -31,10 +31,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.config import Size, plain, settle
-from bisenet.data import IGNORE, PairDataset
+from bisenet.data import IGNORE, PairDataset, choose
 from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
+from bisenet.protocols import PROTOCOLS
 
 # Fabric announces its precision at every start; the record says it.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
@@ -45,7 +46,7 @@ class TrainConfig:
     """What is trained: everything that defines a run but the network and the data set. Sizes are (height, width)."""
 
     iterations: int
-    image_size: Size
+    image_size: Size | None  # of an image at scale 1; None: each file's own
     crop: Size
     input_size: Size  # what the network sees of a crop
     test_size: Size  # what it sees of an image in evaluation
@@ -65,14 +66,21 @@ class TrainConfig:
     ohem_keep: float = 1 / 16  # at least this fraction of the counted pixels is kept
     booster_weight: float = 1.0
     pretrained: bool = False  # Table 6: a Semantic Branch from torchvision begins with its ImageNet weights
+    protocol: str = "paper"  # of evaluation, `bisenet.protocols`
+    accumulation: int = 1  # parts of a batch, one after the other; batch normalisation and OHEM see a part
+    initial: str = ""  # hash of the weights file that the network begins with, all but the classifiers
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in ("iterations", "batch", "train_images", "test_images"):
+        for name in ("iterations", "batch", "train_images", "test_images", "accumulation"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"TrainConfig: {name} is {value}, it must be at least 1")
-        if min(self.lr, *self.scales, *self.image_size, *self.crop, *self.input_size, *self.test_size) <= 0:
+        sizes = (*(self.image_size or ()), *self.crop, *self.input_size, *self.test_size)
+        if min(self.lr, *self.scales, *sizes) <= 0:
             raise ValueError("TrainConfig: lr, scales and sizes must be positive")
+        if self.batch % self.accumulation:
+            raise ValueError(f"TrainConfig: batch {self.batch} cannot be divided into {self.accumulation} parts")
+        choose("protocol of evaluation", self.protocol, PROTOCOLS)
         if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
             raise ValueError(
                 f"TrainConfig: ohem_threshold is {self.ohem_threshold} and ohem_keep {self.ohem_keep}, "
@@ -218,9 +226,10 @@ def make_loader(
     dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, workers: int
 ) -> DataLoader:
     """Batches of this device from iteration `start` on, in order; every device takes its share of each batch."""
-    share, rest = divmod(config.batch, fabric.world_size)
-    if rest:
-        raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices")
+    share = config.batch // fabric.world_size
+    if config.batch % (fabric.world_size * config.accumulation):
+        parts = f" and {config.accumulation} parts each" if config.accumulation > 1 else ""
+        raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices{parts}")
     numbers = [
         iteration * config.batch + fabric.global_rank * share + slot
         for iteration in range(start, config.iterations)
@@ -339,12 +348,20 @@ def prepare(model: BiSeNetV2, config: TrainConfig, fabric: Fabric) -> tuple[nn.M
 
 
 def step(network: Any, optimizer: Any, images: Tensor, labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:
-    """One iteration on uint8 images (N, H, W, 3) and labels (N, H, W); returns the loss."""
-    loss = total_loss(network(to_tensor(images)), labels.long(), config, fabric)
+    """One iteration on uint8 images (N, H, W, 3) and labels (N, H, W); returns the loss.
+
+    With `accumulation` the batch passes in parts, and the loss is the mean of theirs.
+    """
     optimizer.zero_grad()
-    fabric.backward(loss)
+    parts = list(zip(images.chunk(config.accumulation), labels.chunk(config.accumulation), strict=True))
+    losses = []
+    for number, (some_images, some_labels) in enumerate(parts, start=1):
+        with fabric.no_backward_sync(network, enabled=number < len(parts)):  # devices meet once an iteration
+            loss = total_loss(network(to_tensor(some_images)), some_labels.long(), config, fabric) / len(parts)
+            fabric.backward(loss)
+            losses.append(loss.detach())
     optimizer.step()
-    return loss.detach()
+    return torch.stack(losses).sum()
 
 
 def fit(
@@ -364,8 +381,9 @@ def fit(
     With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
-    if config.batch == fabric.world_size and model.config.context and not synchronises(fabric):
-        raise ValueError("one image a device: the context embedding normalises a global average, it needs two or more")
+    alone = config.batch == fabric.world_size * config.accumulation
+    if alone and model.config.context and not synchronises(fabric):
+        raise ValueError("one image at a time: the context embedding normalises a global average, it needs two or more")
     identity = {
         **plain(config),
         "model": plain(model.config),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from bisenet.evaluate import confusion, evaluate, iou, miou, pixel_accuracy, predict
+from bisenet.evaluate import confusion, evaluate, iou, miou, pixel_accuracy
+from bisenet.protocols import predict
 
 CPU = torch.device("cpu")
 
@@ -134,3 +135,48 @@ def test_predict_brings_an_image_of_any_size_to_the_network() -> None:
     model = FakeModel().eval()
     logits = predict(model, FakeDataset().load(2)[0], (6, 10), CPU)
     assert logits.argmax(1)[0].tolist() == model.answer(2).tolist()
+
+
+class Sees(nn.Module):
+    """Scores of two classes: the red of a pixel, and 100; and what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        self.seen.append((*images.shape[2:], *size))
+        red = nn.functional.interpolate((images[:, :1] * 0.229 + 0.485) * 255, size)
+        return torch.cat([red, torch.full_like(red, 100)], 1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "seen"),
+    [
+        ("paper", [(16, 32, 40, 70)]),
+        ("full", [(40, 70, 40, 70)]),
+        ("padded", [(64, 96, 64, 96)]),
+        ("crop", [(16, 32, 16, 32)] * 4 * 3),  # of 40 rows 4 windows of 16, of 70 columns 3 of 32
+        ("multiscale-flip", [(32 * k, 32 * k, 40, 70) for k in (2, 3, 4, 5, 6, 7)]),
+    ],
+)
+def test_protocols_say_of_each_pixel_what_is_there(protocol: str, seen: list[tuple[int, ...]]) -> None:
+    """Four plain quarters: whatever is resized, cut, flipped or padded on the way, each stays in its place."""
+    image = np.zeros((40, 70, 3), np.uint8)
+    image[:20, 35:] = image[20:, :35] = 255
+    sizes = {"padded": (64, 96), "multiscale-flip": (128, 128)}
+    model = Sees().eval()
+    scores = predict(model, image, sizes.get(protocol, (16, 32)), CPU, protocol)
+    assert scores.shape == (1, 2, 40, 70)
+    away = np.ones((40, 70), bool)  # from the borders of the quarters, where resizing blurs
+    away[16:24] = away[:, 31:39] = False
+    assert np.array_equal((scores[0, 0] > scores[0, 1]).numpy()[away], image[..., 0][away] > 100)
+    shown = model.seen[::2] if protocol == "multiscale-flip" else model.seen
+    assert shown == seen
+
+
+def test_an_image_larger_than_its_padding_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"an image of 12x20 cannot be padded to 12x16"):
+        predict(Sees(), np.zeros((12, 20, 3), np.uint8), (12, 16), CPU, "padded")
+    with pytest.raises(ValueError, match=r"unknown protocol of evaluation 'papers': did you mean 'paper'"):
+        predict(Sees(), np.zeros((12, 20, 3), np.uint8), (12, 16), CPU, "papers")

@@ -1,0 +1,100 @@
+"""From an image to scores for every class and pixel, by a protocol: the paper's, or one of the usual others.
+
+Each takes a network in `eval()`, an image, uint8 (H, W, 3), and `size`, (height, width), what the network sees at a
+time, and gives scores (1, K, H, W) at the image's own size. A table names the protocol of its numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bisenet.augment import PADDING, to_size, to_tensor
+from bisenet.config import Size
+from bisenet.data import choose
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+STEP = 2 / 3  # of a window, at most, to the next one
+
+
+def paper(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Resize, run, resize the logits back; no tricks (Section 5, Inference)."""
+    return _logits(model, to_size(image, size), image.shape[:2], device)
+
+
+def padded(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """The image at its own size in the corner of mean colour (COCO-Stuff: "we pad the input into 640x640")."""
+    height, width = image.shape[:2]
+    if height > size[0] or width > size[1]:
+        raise ValueError(f"an image of {height}x{width} cannot be padded to {size[0]}x{size[1]} (height x width)")
+    return _logits(model, _pad(image, size), size, device)[..., :height, :width]
+
+
+def full(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """The network sees the image at its own size; `size` says nothing."""
+    return _logits(model, image, image.shape[:2], device)
+
+
+def multiscale_flip(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Mean of the probabilities at six scales of `size`, each as it is and flipped."""
+    total: Tensor | float = 0.0
+    for scale in SCALES:
+        scaled = to_size(image, cast(Size, tuple(32 * max(1, round(scale * side / 32)) for side in size)))
+        total = total + _logits(model, scaled, image.shape[:2], device).softmax(1)
+        total = total + _logits(model, scaled[:, ::-1], image.shape[:2], device).softmax(1).flip(3)
+    return cast(Tensor, total) / (2 * len(SCALES))
+
+
+def crop(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Windows of `size` slide over the image at its own size; mean of the probabilities where they overlap."""
+    height, width = image.shape[:2]
+    large = _pad(image, (max(height, size[0]), max(width, size[1])))
+    scores = counts = None
+    for rows, columns in itertools.product(*map(_windows, large.shape[:2], size)):
+        part = _logits(model, large[rows, columns], size, device).softmax(1)
+        if scores is None or counts is None:
+            scores = part.new_zeros((1, part.shape[1], *large.shape[:2]))
+            counts = part.new_zeros(large.shape[:2])
+        scores[..., rows, columns] += part
+        counts[rows, columns] += 1
+    assert scores is not None and counts is not None  # there is one window at least
+    return (scores / counts)[..., :height, :width]
+
+
+PROTOCOLS: dict[str, Callable[[nn.Module, np.ndarray, Size, torch.device], Tensor]] = {
+    "paper": paper,
+    "padded": padded,
+    "full": full,
+    "multiscale-flip": multiscale_flip,
+    "crop": crop,
+}
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, image: np.ndarray, size: Size, device: torch.device, protocol: str = "paper") -> Tensor:
+    """Scores (1, K, H, W) at the size of the image, uint8 (H, W, 3), by a protocol."""
+    return PROTOCOLS[choose("protocol of evaluation", protocol, PROTOCOLS)](model, image, size, device)
+
+
+def _logits(model: nn.Module, seen: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Logits (1, K, *size) of what the network sees, uint8 (h, w, 3)."""
+    return cast(Tensor, model(to_tensor(torch.from_numpy(np.array(seen))[None].to(device)), size=size))
+
+
+def _pad(image: np.ndarray, size: Size) -> np.ndarray:
+    large = np.full((*size, 3), PADDING, dtype=np.uint8)
+    large[: image.shape[0], : image.shape[1]] = image
+    return large
+
+
+def _windows(side: int, window: int) -> Iterator[slice]:
+    """As few windows as cover a side in equal steps of at most `STEP`."""
+    steps = math.ceil((side - window) / (STEP * window))
+    for start in np.linspace(0, side - window, steps + 1).round().astype(int).tolist():
+        yield slice(start, start + window)
