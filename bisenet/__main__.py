@@ -15,9 +15,14 @@ import torch
 
 from bisenet import cost, paper, report, runs
 from bisenet.data import DATASETS, choose
+from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
+from bisenet.memory import NotEnoughMemoryError
 from bisenet.model import BiSeNetV2
+from bisenet.protocols import PROTOCOLS
+from bisenet.rehearse import rehearse
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
+from bisenet.transfer import fingerprint
 
 PROGRAM = "python -m bisenet"
 
@@ -42,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     try:
         arguments.run(arguments)
-    except (ValueError, OSError, LossNotFiniteError, CommandError) as error:
+    except (ValueError, OSError, LossNotFiniteError, NotEnoughMemoryError, CommandError) as error:
         print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
         return 1
     except torch.OutOfMemoryError as error:
@@ -88,12 +93,23 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help=f"change the recipe, sizes as 256x512; fields: {fields}",
     )
+    single.add_argument("--weights", type=Path, help="begin with this file, all but its classifiers")
     _add_execution(single)
+
+    dry = command("rehearse", _rehearse, "A few iterations of a recipe at its real size on a miniature data set.")
+    dry.add_argument("--row", default="table_2.ohem", help="the variant (default: %(default)s)")
+    dry.add_argument("--dataset", default="cityscapes", help=f"{', '.join(MINIATURES)} (default: %(default)s)")
+    dry.add_argument("--scale", default="paper", help="(default: %(default)s)")
+    dry.add_argument("--iterations", type=int, default=2, help="(default: %(default)s)")
+    _add_execution(dry)
 
     again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
     again.add_argument("weights", type=Path, help="a .safetensors file that a run or BiSeNetV2.save wrote")
     _add_setting(again)
     _add_data_root(again)
+    again.add_argument("--split", help="(default: that of the recipe)")
+    again.add_argument("--protocol", help=f"{', '.join(PROTOCOLS)} (default: that of the recipe)")
+    again.add_argument("--predictions", type=Path, metavar="FOLDER", help="Cityscapes: write PNGs for its test server")
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
     price.add_argument("--row", help="one row, such as table_2.bga (default: all)")
@@ -165,7 +181,11 @@ def _train(arguments: argparse.Namespace) -> None:
     run = runs.plan(paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.seed)
     if arguments.set:
         run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
-    record = runs.get(run, data_root=arguments.data_root, execution=_execution(arguments), watch=print_progress)
+    if arguments.weights:
+        training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
+        run = dataclasses.replace(run, scale="custom", training=training)
+    where = {"data_root": arguments.data_root, "weights": arguments.weights}
+    record = runs.get(run, **where, execution=_execution(arguments), watch=print_progress)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record["confusion"], DATASETS[run.dataset].classes)
         print(f"weights: {runs.weights_path(run)}")
@@ -195,9 +215,25 @@ def _value(text: str, change: str) -> Any:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    model, recipe = BiSeNetV2.load(arguments.weights), paper.recipe(arguments.dataset, arguments.scale)
-    matrix = runs.test(model, recipe, arguments.dataset, arguments.data_root)
-    print_scores(matrix, DATASETS[arguments.dataset].classes)
+    recipe = paper.recipe(arguments.dataset, arguments.scale)
+    split, protocol = arguments.split or recipe.test_split, arguments.protocol or recipe.protocol
+    recipe = dataclasses.replace(recipe, test_split=split, protocol=protocol)
+    if arguments.predictions:
+        if arguments.dataset != "cityscapes":
+            raise CommandError(f"--predictions are for the test server of cityscapes, not for {arguments.dataset}")
+        paths = runs.predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
+        print(f"{len(paths)} class maps of label ids: {arguments.predictions}")
+    if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
+        matrix = runs.test(BiSeNetV2.load(arguments.weights), recipe, arguments.dataset, arguments.data_root)
+        print_scores(matrix, DATASETS[arguments.dataset].classes)
+        print(f"{arguments.dataset} {split}, protocol {protocol!r}")
+    elif not arguments.predictions:
+        raise CommandError("Cityscapes keeps the labels of test to itself: write --predictions and send them there")
+
+
+def _rehearse(arguments: argparse.Namespace) -> None:
+    what = (paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.iterations)
+    rehearse(*what, _execution(arguments))
 
 
 def print_scores(matrix: Any, classes: tuple[str, ...]) -> None:

@@ -7,7 +7,6 @@ is taken to grow with the pixels. Reading the data is not timed: the forecast ho
 from __future__ import annotations
 
 import dataclasses
-import math
 import subprocess
 import sys
 import time
@@ -21,13 +20,10 @@ from torch import Tensor
 
 from bisenet import paper
 from bisenet.data import DATASETS
-from bisenet.model import BiSeNetV2
+from bisenet.memory import Trial, attempt
 from bisenet.protocols import predict
 from bisenet.runs import Run, describe_device, find, lacks, plan
-from bisenet.train import Execution, prepare, step
-
-# At most so many pixels go into a timed step.
-PIXELS = {"cpu": 2 * 256 * 512, "cuda": 2 * 512 * 1024}
+from bisenet.train import Execution
 
 
 def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
@@ -105,7 +101,7 @@ def forecast(runs: list[Run], execution: Execution, *, notebooks: int, reading: 
         recorded=len(runs) - len(missing),
         lacking=len(missing) - len(able),
         seconds={run.name: timings[_kind(run)][0] for run in able},
-        memory={run.name: timings[_kind(run)][1] / devices + timings[_kind(run)][2] for run in able},
+        memory={run.name: timings[_kind(run)][1].need(devices, run.training.accumulation) for run in able},
         overhead=overhead,
         device=f"{device}, {alone.resolved_precision}",
         devices=devices * processes,
@@ -116,46 +112,21 @@ def _kind(run: Run) -> tuple[object, object]:
     return run.model, run.training
 
 
-def _timed(run: Run, fabric: Fabric) -> tuple[float, float, float]:
-    """Seconds of a whole run on one device; bytes that one of its steps needs for activations, and for weights."""
+def _timed(run: Run, fabric: Fabric) -> tuple[float, Trial]:
+    """Seconds of a whole run on one device, and the small step that says so."""
     training, began = run.training, time.perf_counter()
-    batch, height, width = _size(run, PIXELS["cuda" if fabric.device.type == "cuda" else "cpu"])
-    factor = training.batch * math.prod(training.input_size) / (batch * height * width)
-    model = BiSeNetV2(run.model)
-    parts = prepare(model, training, fabric)[1:]
-    images = torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, device=fabric.device)
-    labels = torch.randint(run.model.num_classes, (batch, height, width), device=fabric.device)
-    weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
-    held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
-        step(*parts, images, labels, training, fabric)
+    trial = attempt(run.model, training, fabric)
     first = _clock(fabric) - began
-    a_step = min(_seconds(lambda: step(*parts, images, labels, training, fabric), fabric) for _ in range(2))
-    model.eval()
+    a_step = min(_seconds(trial.step, fabric) for _ in range(2))
+    trial.model.eval()
     picture = np.zeros((*(training.image_size or training.test_size), 3), dtype=np.uint8)
 
     def test() -> Tensor:
-        return predict(model, picture, training.test_size, fabric.device, training.protocol).argmax(1)
+        return predict(trial.model, picture, training.test_size, fabric.device, training.protocol).argmax(1)
 
     a_test = min(_seconds(test, fabric) for _ in range(2))
     tests = training.test_images or DATASETS[run.dataset].splits[training.test_split]
-    activations = factor * sum(size for storage, size in held.items() if storage not in weights)
-    seconds = first + factor * a_step * (training.iterations - 1) + a_test * tests
-    return seconds, activations, 3.0 * sum(weights.values())  # with gradients and momentum
-
-
-def _size(run: Run, most: int) -> tuple[int, int, int]:
-    """Batch, height and width of a timed step: the recipe's, or smaller, but two images at least."""
-    height, width = run.training.input_size
-    shrink = min(1.0, math.sqrt(most / 2 / (height * width)))
-    height, width = (max(32, 32 * round(side * shrink / 32)) if shrink < 1 else side for side in (height, width))
-    return max(2, min(run.training.batch, most // (height * width))), height, width
-
-
-def _held(tensor: Tensor, held: dict[int, int]) -> Tensor:
-    storage = tensor.untyped_storage()
-    held[storage.data_ptr()] = storage.nbytes()
-    return tensor
+    return first + trial.factor * a_step * (training.iterations - 1) + a_test * tests, trial
 
 
 def _clock(fabric: Fabric) -> float:

@@ -6,14 +6,17 @@ No epsilon anywhere: a class that neither the labels nor the predictions hold ha
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset
+from bisenet.data.cityscapes import Cityscapes, label_ids
 from bisenet.protocols import predict
 
 
@@ -67,3 +70,16 @@ def evaluate(
         for module in was_training:
             module.training = True
     return total
+
+
+@torch.inference_mode()
+def export(
+    model: nn.Module, dataset: Cityscapes, size: Size, device: torch.device, folder: Path, protocol: str = "paper"
+) -> list[Path]:
+    """Class maps of a split of Cityscapes as PNGs of label *ids*, named as its test server and its scripts expect."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{dataset.name(k).removesuffix(dataset.IMAGE)}.png" for k in range(len(dataset))]
+    for index, path in enumerate(paths):
+        classes = predict(model, dataset.load_image(index), size, device, protocol).argmax(1)[0]
+        Image.fromarray(label_ids()[classes.cpu().numpy()]).save(path)
+    return paths

@@ -27,14 +27,16 @@ import torchvision
 from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 
-from bisenet import paper
+from bisenet import memory, paper
 from bisenet.backbones import imagenet_weights, load_imagenet
 from bisenet.config import plain
 from bisenet.data import DATASETS, PairDataset, open_dataset
-from bisenet.evaluate import evaluate
+from bisenet.data.cityscapes import Cityscapes
+from bisenet.evaluate import evaluate, export
 from bisenet.files import write_json
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import Execution, TrainConfig, Watcher, fit, synchronises
+from bisenet.transfer import carry_over, fingerprint
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -131,12 +133,14 @@ def get(
     run: Run,
     *,
     data_root: str | Path | None = None,
+    weights: str | Path | None = None,
     execution: Execution | None = None,
     watch: Watcher | None = None,
 ) -> Record:
     """The record of a run of yours: found, or else trained (or taken up where it was interrupted).
 
-    A second process that asks for the same run waits until the first is done and then finds its record.
+    `weights` is the file with which a run begins whose `training.initial` says so (`bisenet.transfer`). A second
+    process that asks for the same run waits until the first is done and then finds its record.
     """
     execution = execution or Execution()
     if not execution.several and (record := find(run, mine=True)):
@@ -144,13 +148,15 @@ def get(
     run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
     if run.training.pretrained:
         imagenet_weights(run.model.backbone)  # so are weights that are not there
+    if run.training.initial != (fingerprint(weights) if weights else ""):
+        raise ValueError(f"{run.name} begins with the weights {run.training.initial or 'of nobody'}, given: {weights}")
     train_set, test_set = datasets(run, data_root)
     check_writable(_folder(run))
     fabric = execution.fabric()
     with _alone(run, fabric):
         if record := find(run, mine=True):
             return _of_these_files(record, run, data_root)
-        return _train(run, execution, fabric, train_set, test_set, watch)
+        return _train(run, execution, fabric, (train_set, test_set), weights, watch)
 
 
 def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
@@ -249,16 +255,17 @@ def _train(
     run: Run,
     execution: Execution,
     fabric: Fabric,
-    train_set: PairDataset,
-    test_set: PairDataset,
+    sets: tuple[PairDataset, PairDataset],
+    weights: str | Path | None,
     watch: Watcher | None,
 ) -> Record:
+    train_set, test_set = sets
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
-    torch.manual_seed(run.seed)
-    model = BiSeNetV2(run.model)
-    if run.training.pretrained and model.semantic:
-        load_imagenet(model.semantic, run.model.backbone)
+    memory.check(run.model, run.training, fabric)
+    model, initial = _beginning(run, weights)
+    if initial and fabric.is_global_zero:
+        print(f"{weights}: {initial}", flush=True)
     checkpoint = _folder(run) / "checkpoint.safetensors"
     options: dict[str, Any] = {"checkpoint": checkpoint, "watch": watch, "process": process}
     fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, **options)
@@ -270,6 +277,7 @@ def _train(
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
         **{"model": plain(run.model), "training": plain(run.training)},
+        "initial": initial,
         "source": _source(train_set, test_set),
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
         "confusion": matrix.cpu().tolist(),
@@ -284,6 +292,15 @@ def _train(
         checkpoint.unlink()
     fabric.barrier()
     return record
+
+
+def _beginning(run: Run, weights: str | Path | None) -> tuple[BiSeNetV2, str]:
+    """The network before the first iteration, and what was carried over from a weights file."""
+    torch.manual_seed(run.seed)
+    model = BiSeNetV2(run.model)
+    if run.training.pretrained and model.semantic:
+        load_imagenet(model.semantic, run.model.backbone)
+    return model, carry_over(model, weights) if weights else ""
 
 
 def _used(dataset: PairDataset, limit: int | None) -> int:
@@ -303,6 +320,15 @@ def test(model: BiSeNetV2, training: TrainConfig, dataset: str, data_root: str |
     images = range(_used(test_set, training.test_images))
     matrix = evaluate(model.to(device), test_set, training.test_size, device, images, training.protocol)
     return matrix.cpu().numpy()
+
+
+def predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
+    """Write the class maps of a split of Cityscapes for its test server (`evaluate.export`)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dataset = open_dataset("cityscapes", recipe.test_split, root=data_root)
+    assert isinstance(dataset, Cityscapes)
+    model = BiSeNetV2.load(weights).to(device)
+    return export(model, dataset, recipe.test_size, device, folder, recipe.protocol)
 
 
 def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""Memory that a step of training takes, noticed before the first one.
+
+A small step of the same recipe is made and what autograd holds of it counted; that grows with the pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.train import TrainConfig, prepare, step
+
+# At most so many pixels go into a small step.
+PIXELS = {"cpu": 2 * 256 * 512, "cuda": 2 * 512 * 1024}
+
+
+class NotEnoughMemoryError(RuntimeError):
+    """A step would not fit into the memory of the device; the message has the numbers and the way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A network with a small batch of its recipe, after one step. `factor`: how many times larger a batch is."""
+
+    model: BiSeNetV2
+    training: TrainConfig
+    fabric: Fabric
+    parts: tuple[Any, Any]  # network and optimizer
+    images: Tensor
+    labels: Tensor
+    factor: float
+    activations: float  # bytes for a whole batch at once
+    weights: float  # bytes of weights, gradients and momentum
+
+    def step(self) -> None:
+        step(*self.parts, self.images, self.labels, self.training, self.fabric)
+
+    def need(self, devices: int, accumulation: int) -> float:
+        """Bytes on each of `devices`, when a batch passes in `accumulation` parts."""
+        return self.activations / (devices * accumulation) + self.weights
+
+
+def attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) -> Trial:
+    """Make a network and one small step."""
+    batch, height, width = _size(training, PIXELS["cuda" if fabric.device.type == "cuda" else "cpu"])
+    factor = training.batch * math.prod(training.input_size) / (batch * height * width)
+    model, whole = BiSeNetV2(model_config), dataclasses.replace(training, accumulation=1)
+    parts = prepare(model, whole, fabric)[1:]
+    images = torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, device=fabric.device)
+    labels = torch.randint(model_config.num_classes, (batch, height, width), device=fabric.device)
+    weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
+    held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
+        step(*parts, images, labels, whole, fabric)
+    activations = factor * sum(size for storage, size in held.items() if storage not in weights)
+    of_weights = 3.0 * sum(weights.values())  # with gradients and momentum
+    return Trial(model, whole, fabric, parts, images, labels, factor, activations, of_weights)
+
+
+def check(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) -> None:
+    """NotEnoughMemoryError if a step of a large batch will not fit."""
+    device = fabric.device.type
+    if training.batch * math.prod(training.input_size) <= 4 * PIXELS.get(device, 0) or (has := free(fabric)) is None:
+        return
+    trial = attempt(model_config, training, fabric)
+    if (need := trial.need(fabric.world_size, training.accumulation)) <= has:
+        return
+    share, (height, width) = training.batch // fabric.world_size // training.accumulation, training.input_size
+    raise NotEnoughMemoryError(
+        f"a step of {share} images of {height}x{width} takes about {need / 2**30:.1f} GiB on each device, "
+        f"{has / 2**30:.1f} are free; {_way_out(trial, training, fabric.world_size, has)}"
+    )
+
+
+def _way_out(trial: Trial, training: TrainConfig, devices: int, has: float) -> str:
+    if parts := fitting(trial, training.batch, devices, has):
+        return (
+            f"use more devices, or --set accumulation={parts}: batch normalisation and OHEM then see a part of a batch"
+        )
+    return "use a device with more memory"
+
+
+def fitting(trial: Trial, batch: int, devices: int, has: float) -> int:
+    """In how few parts of two images or more a batch fits; 0 if in none."""
+    share = batch // devices
+    possible = [parts for parts in range(1, share // 2 + 1) if share % parts == 0]
+    return next((parts for parts in possible if trial.need(devices, parts) <= has), 0)
+
+
+def free(fabric: Fabric) -> float | None:
+    """Bytes that a step may take on the device of this process; None where that cannot be asked."""
+    if fabric.device.type == "cuda":
+        return float(torch.cuda.mem_get_info(fabric.device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    (available,) = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":  # a container may have less
+        available = min(available, float(limit.read_text()) - float(used.read_text()))
+    return available
+
+
+def _size(training: TrainConfig, most: int) -> tuple[int, int, int]:
+    """Batch, height and width of a small step: the recipe's, or smaller, but two images at least."""
+    height, width = training.input_size
+    shrink = min(1.0, math.sqrt(most / 2 / (height * width)))
+    height, width = (max(32, 32 * round(side * shrink / 32)) if shrink < 1 else side for side in (height, width))
+    return max(2, min(training.batch, most // (height * width))), height, width
+
+
+def _held(tensor: Tensor, held: dict[int, int]) -> Tensor:
+    storage = tensor.untyped_storage()
+    held[storage.data_ptr()] = storage.nbytes()
+    return tensor

@@ -1,0 +1,189 @@
+"""Miniature data sets and what is proven with them: rehearsals, the official scripts, weights carried over, memory."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bisenet import memory, paper, runs, streets
+from bisenet.__main__ import main
+from bisenet.data import DATASETS, miniature, open_dataset
+from bisenet.data.cityscapes import label_ids
+from bisenet.evaluate import iou, miou
+from bisenet.files import read_safetensors
+from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.train import Execution, prepare, step
+from bisenet.transfer import fingerprint
+
+HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
+
+
+AS_COCOSTUFF = (
+    "road, pavement, building-other, wall-other, fence, metal, traffic light, stop sign, tree, grass, sky-other, "
+    "person, person, car, truck, bus, train, motorcycle, bicycle"
+)
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("dataset", miniature.SIZES)
+def test_miniature_scenes_come_back_with_the_classes_they_stand_for(dataset, tmp_path):
+    miniature.make(dataset, tmp_path, {"train": 1})
+    found = open_dataset(dataset, "train", root=tmp_path)
+    image, labels = found.load(0)
+    drawn, truth = streets.render(0, miniature.SIZES[dataset], 0)
+    difference = np.abs(image.astype(int) - drawn)
+    assert difference.mean() < 6 if dataset == "cocostuff" else not difference.any()  # JPEG
+    names = np.array([*found.info.classes])[labels[truth != 255]]
+    expected = {
+        "cityscapes": DATASETS["streets"].classes,
+        "camvid": miniature.AS_CAMVID,
+        "cocostuff": AS_COCOSTUFF.split(", "),
+    }[dataset]
+    assert (names == np.array([*expected])[truth[truth != 255]]).all()
+    assert (labels[truth == 255] == 255).all()
+
+
+@pytest.mark.parametrize("dataset", miniature.SIZES)
+def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys):
+    words = ["rehearse", "--dataset", dataset, "--scale", "smoke", "--workers", "0", "--accelerator", "cpu"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "2 iterations in" in said and "peak memory:" in said and "not the whole" not in said
+    assert ("for the test server: berlin_000000_000019.png, berlin_000001_000019.png" in said) == (
+        dataset == "cityscapes"
+    )
+    assert not results.exists()
+
+
+def test_exported_predictions_score_the_same_by_the_official_scripts(tmp_path):
+    """In a process of its own: the scripts want the folders in the environment before they are imported."""
+    pytest.importorskip("cityscapesscripts", reason="the official scripts of Cityscapes are not installed")
+    miniature.make("cityscapes", tmp_path / "data", {"val": 3})
+    recipe = dataclasses.replace(paper.recipe("cityscapes", "short"), test_size=(256, 512))
+    matrix = runs.test(BiSeNetV2.load(SHIPPED_WEIGHTS), recipe, "cityscapes", tmp_path / "data")
+    files = runs.predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
+    assert [path.name for path in files] == [f"frankfurt_00000{k}_000019.png" for k in range(3)]
+    script = "import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as scripts\n"
+    script += "scripts.args.evalInstLevelScore = False\nscripts.main()"  # a score of its own, from other files
+    folders = {"CITYSCAPES_DATASET": str(tmp_path / "data"), "CITYSCAPES_RESULTS": str(tmp_path / "predictions")}
+    folders["CITYSCAPES_EXPORT_DIR"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", script], env=folders, check=True, capture_output=True, timeout=300)
+    theirs = json.loads((tmp_path / "resultPixelLevelSemanticLabeling.json").read_text())
+    ours = dict(zip(DATASETS["cityscapes"].classes, iou(matrix), strict=True))
+    scored = {name: value for name, value in theirs["classScores"].items() if not np.isnan(value)}
+    assert len(scored) > 10
+    for name, value in ours.items():
+        assert np.isnan(value) if name not in scored else value == pytest.approx(scored[name], abs=1e-6)
+    assert miou(matrix) == pytest.approx(100 * theirs["averageScoreClasses"], abs=1e-4)
+
+
+def test_ids_and_colours_are_those_of_the_official_table():
+    labels = pytest.importorskip("cityscapesscripts.helpers.labels", reason="the official scripts are not installed")
+    info = DATASETS["cityscapes"]
+    for train_id, name in enumerate(info.classes):
+        official = labels.trainId2label[train_id]
+        assert (official.name, official.id) == (name, label_ids()[train_id])
+        assert official.color == tuple(info.palette[train_id].tolist())
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    """Both halves hold the same two images, so that batch normalisation sees the same statistics in either way."""
+    run = runs.plan(paper.row("table_2.booster"), "streets", "smoke", 0)
+    images, labels = (torch.from_numpy(np.stack(x)) for x in zip(*map(streets_pair, (0, 1, 0, 1)), strict=True))
+    weights, losses = [], []
+    for accumulation in (1, 2):
+        training, fabric = dataclasses.replace(run.training, accumulation=accumulation), HERE.fabric()
+        torch.manual_seed(0)
+        model = BiSeNetV2(run.model)
+        losses.append(step(*prepare(model, training, fabric)[1:], images, labels, training, fabric))
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
+
+
+def streets_pair(index):
+    return open_dataset("streets", "train", size=(64, 128)).load(index)
+
+
+def test_batch_must_divide_into_its_parts():
+    with pytest.raises(ValueError, match="batch 4 cannot be divided into 3 parts"):
+        dataclasses.replace(paper.recipe("streets", "smoke"), accumulation=3)
+    run = runs.plan(paper.row("table_2.bga"), "streets", "smoke", 0)
+    run = dataclasses.replace(run, training=dataclasses.replace(run.training, accumulation=4))
+    with pytest.raises(ValueError, match="one image at a time"):
+        runs.get(run, execution=HERE)
+
+
+def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):
+    monkeypatch.setattr(memory, "free", lambda fabric: 1.5 * 2**30)
+    assert main(["train", "--dataset", "streets", "--scale", "paper", "--accelerator", "cpu"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "a step of 16 images of 512x1024 takes about" in line and "1.5 are free" in line
+    assert "--set accumulation=4" in line
+    assert not list(results.glob("runs/*/checkpoint.safetensors"))
+
+
+def test_forecast_of_memory_is_what_autograd_holds_of_the_real_step():
+    """The step of a recipe at its own size is its own reference."""
+    training = dataclasses.replace(paper.recipe("streets", "smoke"), batch=8, input_size=(128, 256))
+    model = paper.row("table_2.booster").model
+    whole = memory.attempt(model, training, HERE.fabric())
+    assert whole.factor == 1.0
+    larger = dataclasses.replace(training, batch=32, input_size=(256, 512))
+    small = memory.attempt(model, larger, HERE.fabric())
+    assert small.factor == 16.0 and small.activations == pytest.approx(16 * whole.activations, rel=0.1)
+
+
+def test_weights_carried_over_leave_the_classifiers(tmp_path, results, capsys):
+    words = ["--scale", "smoke", "--accelerator", "cpu", "--workers", "0"]
+    miniature.make("camvid", tmp_path, {"train": 4, "val": 1, "test": 1})
+    words += ["--dataset", "camvid", "--data-root", str(tmp_path), "--weights", str(SHIPPED_WEIGHTS), "--set"]
+    assert main(["train", *words, "iterations=1", "lr=1e-12"]) == 0
+    assert "drawn anew, for 11 classes: head.classifier.weight, head.classifier.bias" in capsys.readouterr().out
+    (path,) = results.glob("runs/*/weights.safetensors")
+    record = json.loads(path.with_name("record.json").read_text())
+    assert record["training"]["initial"] == fingerprint(SHIPPED_WEIGHTS) and record["initial"].startswith("loaded")
+    ours, theirs = read_safetensors(path)[0], read_safetensors(SHIPPED_WEIGHTS)[0]
+    name = "detail.stage1.0.0.weight"
+    assert name in ours
+    torch.testing.assert_close(ours[name], theirs[name].float())
+    assert ours["head.classifier.weight"].shape[0] == 11
+
+
+def test_weights_of_another_network_are_an_error(tmp_path):
+    run = runs.plan(paper.row("table_2.detail"), "streets", "smoke", 0)
+    training = dataclasses.replace(run.training, initial=fingerprint(SHIPPED_WEIGHTS))
+    with pytest.raises(ValueError, match="is of another network: "):
+        runs.get(dataclasses.replace(run, training=training), weights=SHIPPED_WEIGHTS, execution=HERE)
+    with pytest.raises(ValueError, match="begins with the weights"):
+        runs.get(dataclasses.replace(run, training=training), execution=HERE)
+
+
+def test_class_maps_for_the_server_hold_label_ids(tmp_path, capsys):
+    miniature.make("cityscapes", tmp_path, {"test": 1})
+    words = [
+        "evaluate",
+        str(SHIPPED_WEIGHTS),
+        "--dataset",
+        "cityscapes",
+        "--split",
+        "test",
+        "--data-root",
+        str(tmp_path),
+    ]
+    assert main(words) == 1
+    assert "keeps the labels of test to itself" in capsys.readouterr().err
+    assert main([*words, "--scale", "short", "--predictions", str(tmp_path / "out")]) == 0
+    with Image.open(tmp_path / "out" / "berlin_000000_000019.png") as picture:
+        assert picture.size == (2048, 1024) and picture.mode == "L"
+        assert {*np.unique(np.array(picture))} <= {*label_ids().tolist()}
