@@ -87,11 +87,13 @@ def resample(image: np.ndarray, labels: np.ndarray, rows: Axis, columns: Axis, s
     """Image (bilinear, antialiased when shrunk) and labels (nearest) over the same region; padding outside."""
     box = (columns.start, rows.start, columns.stop, rows.stop)
     extent = (columns.last - columns.first, rows.last - rows.first)
-    inside = np.s_[rows.first : rows.last, columns.first : columns.last]
-    new_image = np.full((*size, 3), PADDING, dtype=np.uint8)
-    new_labels = np.full(size, IGNORE, dtype=np.uint8)
-    new_image[inside] = np.asarray(Image.fromarray(image).resize(extent, Image.Resampling.BILINEAR, box))
-    new_labels[inside] = np.asarray(Image.fromarray(labels).resize(extent, Image.Resampling.NEAREST, box))
+    new_image = np.asarray(Image.fromarray(image).resize(extent, Image.Resampling.BILINEAR, box))
+    new_labels = np.asarray(Image.fromarray(labels).resize(extent, Image.Resampling.NEAREST, box))
+    if new_labels.shape != size:
+        inside = np.s_[rows.first : rows.last, columns.first : columns.last]
+        padded_image, padded_labels = np.full((*size, 3), PADDING, np.uint8), np.full(size, IGNORE, np.uint8)
+        padded_image[inside], padded_labels[inside] = new_image, new_labels
+        new_image, new_labels = padded_image, padded_labels
     return (new_image[:, ::-1], new_labels[:, ::-1]) if flip else (new_image, new_labels)
 
 

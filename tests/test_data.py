@@ -11,6 +11,7 @@ from scipy.io import savemat
 
 from bisenet.data import DATASETS, open_dataset
 from bisenet.data.camvid import camvid_split
+from bisenet.data.pictures import read_ids, read_image
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "camvid"
 needs_camvid = pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not at {REAL}")
@@ -249,3 +250,23 @@ def test_cocostuff_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
     (tmp_path / "images" / "COCO_train2014_000000000077.jpg").unlink()
     with pytest.raises(FileNotFoundError, match="none of the images of its list is in"):
         open_dataset("cocostuff", "train", root=tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1", "I;16", "RGB with a transparent colour"])
+def test_fast_decoding_gives_the_pixels_of_pillow(mode: str, tmp_path: Path) -> None:
+    """Every kind of PNG: those of which only Pillow knows what they mean are left to it."""
+    pytest.importorskip("pywuffs", reason="the extra 'fast' is not installed")
+    path = tmp_path / "a.png"
+    if mode == "I;16":
+        Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)).save(path)
+    else:
+        options = {"transparency": tuple(PHOTO[0, 0].tolist())} if "with" in mode else {}
+        picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+        picture.convert(mode.split()[0]).save(path, **options)
+    with Image.open(path) as picture:
+        assert np.array_equal(read_image(path), np.array(picture.convert("RGB")))
+        if picture.mode in ("L", "P"):
+            assert np.array_equal(read_ids(path), np.array(picture))
+        else:
+            with pytest.raises(ValueError, match="8-bit class id a pixel"):
+                read_ids(path)
