@@ -38,7 +38,8 @@ def results(tmp_path, monkeypatch):
 
 def test_imports_go_up_only():
     order = ["streets", "config", "files", "data", "augment", "backbones", "model", "readings", "cost", "evaluate"]
-    order += ["loss", "train", "paper", "runs", "budget", "report", "figures", "notebook", "reproduce", "__main__"]
+    order += ["loss", "train", "paper", "peers", "runs", "speed", "budget", "report", "figures", "notebook"]
+    order += ["reproduce", "__main__"]
     assert {path.stem for path in PACKAGE.glob("*.py")} | {"streets"} == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text())
