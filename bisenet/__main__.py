@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from bisenet import cost, paper, report, runs
+from bisenet import cost, paper, peers, report, runs, speed
 from bisenet.data import DATASETS, choose
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
@@ -54,7 +54,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"{PROGRAM} {arguments.command}: out of memory on the device ({error})".splitlines()[0], file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("\ninterrupted; what is done is kept, training goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
@@ -113,6 +113,13 @@ def make_parser() -> argparse.ArgumentParser:
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
     price.add_argument("--row", help="one row, such as table_2.bga (default: all)")
+
+    names = ", ".join(network.name for network in peers.NETWORKS)
+    timed = command("bench", _bench, "Time our networks and others by the paper's protocol, and record the speeds.")
+    timed.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {names} (default: all)")
+    how_often = "how often each is timed (default: %(default)s, as in the paper)"
+    timed.add_argument("--iterations", type=int, default=speed.ITERATIONS, help=how_often)
+    timed.add_argument("--limit", type=float, metavar="SECONDS", help="stop each after this time (default: none)")
     return parser
 
 
@@ -251,6 +258,11 @@ def _cost(arguments: argparse.Namespace) -> None:
         if math.isnan(row.gflops):
             printed, verdict = "-", ""
         print(f"{row.id:28} {printed:>13} {ours.gflops:8.2f} {ours.gmacs:8.2f} {ours.parameters:12,}  {verdict}")
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    if failed := speed.bench(arguments.only, iterations=arguments.iterations, limit=arguments.limit):
+        raise CommandError(f"failed, for the reasons above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

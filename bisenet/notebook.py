@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import display
 
-from bisenet import figures, report, runs
+from bisenet import figures, peers, report, runs, speed
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, choose
 from bisenet.paper import SCALES, Row
@@ -73,6 +73,22 @@ def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list
     records = runs.collect(*what, train=parameters.train, data_root=root, watch=print_progress)
     gflops = {row.id: variant_cost(row.model).gflops for row in rows}
     return records, report.comparison(rows, records, gflops)
+
+
+def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd.DataFrame]]:
+    """Records of speed and their tables (`report.speeds`), by title: those that came with the repository.
+
+    With `train` all networks are timed now, as long as `speed.EFFORT` has it for the scale. The GFLOPs are counted
+    anew. Without any record there is one table that says "not run".
+    """
+    folder = speed.shipped_folder()
+    if parameters.train:
+        folder = runs.output_folder(parameters.dataset, parameters.scale) / "speed"
+        speed.bench(folder=folder, **speed.EFFORT[parameters.scale])
+    records = speed.records(folder)
+    gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
+    found = records or {"this machine": {"networks": {}}}
+    return records, {title: report.speeds(record, gflops) for title, record in found.items()}
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:

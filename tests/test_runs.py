@@ -37,20 +37,9 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    order = ["streets", "config", "files", "data", "augment", "backbones", "model", "readings", "cost", "protocols"]
-    order += [
-        "evaluate",
-        "loss",
-        "train",
-        "paper",
-        "runs",
-        "budget",
-        "report",
-        "figures",
-        "notebook",
-        "reproduce",
-        "__main__",
-    ]
+    names = "streets config files data augment backbones model readings cost protocols evaluate loss train memory "
+    names += "transfer paper peers runs speed rehearse budget report figures notebook reproduce __main__"
+    order = names.split()
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):

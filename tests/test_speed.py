@@ -1,0 +1,186 @@
+"""The measurement of speed, the networks to compare with, and Figure 1."""
+
+import dataclasses
+import importlib.util
+import itertools
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from bisenet import figures, paper, peers, report, speed
+from bisenet.__main__ import main
+from bisenet.peers import NETWORKS, Network
+
+
+class Fake(nn.Module):
+    """Writes down the sizes that it sees; its logits are at 1/8."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, images):
+        self.seen.append(tuple(images.shape))
+        return images.new_zeros(1, 19, images.shape[2] // 8, images.shape[3] // 8)
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Frames of 128x64, and a network that costs nothing in place of each."""
+    monkeypatch.setattr(speed, "FRAME", (64, 128))
+    seen = []
+    monkeypatch.setattr(peers, "build", lambda network, size: Fake(seen))
+    return seen
+
+
+def test_both_resizings_are_in_the_timer_and_the_warm_up_is_not_counted(monkeypatch):
+    seen, enlarged = [], []
+    monkeypatch.setattr(speed, "upsample", lambda x, size: enlarged.append(size) or x.new_zeros(*x.shape[:2], *size))
+    ticks = itertools.count()
+    frame, calls_at = torch.zeros(1, 3, 64, 128), []
+
+    def clock():
+        calls_at.append((len(seen), len(enlarged)))
+        return float(next(ticks))
+
+    timing = speed.measure(Fake(seen), frame, (32, 64), iterations=7, clock=clock)
+    assert seen == [(1, 3, 32, 64)] * 14
+    assert enlarged == [(32, 64), (64, 128)] * 14
+    assert calls_at[-8:] == [(7 + n, 14 + 2 * n) for n in range(8)]
+    assert timing == speed.Timing(iterations=7, warm_up=7, median=1000, low=1000, high=1000)
+    assert timing.fps == 1
+
+
+def test_what_is_as_large_as_the_frame_is_not_resized(monkeypatch):
+    monkeypatch.setattr(speed, "upsample", None)
+    frame = torch.zeros(1, 3, 64, 128)
+    assert speed.through(nn.Identity(), frame, (64, 128)) is frame
+
+
+@pytest.mark.parametrize(("limit", "iterations", "warm_up"), [(10, 5, 1), (0.1, 1, 1), (None, 30, 20), (35, 18, 2)])
+def test_a_limit_ends_it_but_one_iteration_is_made(limit, iterations, warm_up):
+    """By a clock on which every iteration takes two seconds."""
+    clock = itertools.count(step=2)
+    frame = torch.zeros(1, 3, 16, 16)
+    timing = speed.measure(Fake([]), frame, (8, 8), iterations=30, limit=limit, clock=lambda: float(next(clock)))
+    assert (timing.iterations, timing.warm_up, timing.median) == (iterations, warm_up, 2000)
+
+
+def test_the_record_says_all_and_is_read_again(small, results, capsys):
+    assert main(["bench", "--only", "ENet", "BiSeNetV2", "--iterations", "3"]) == 0
+    (path,) = (results / "speed").glob("*.json")
+    ((title, record),) = speed.records(results / "speed").items()
+    assert record == json.loads(path.read_text())
+    assert title.endswith("eager, 32-true") and title in capsys.readouterr().out
+    assert list(record["networks"]) == ["BiSeNetV2", "ENet"]
+    assert {"device", "threads", "engine", "precision", "batch", "frame", "classes", "resize"} < set(record)
+    entry = record["networks"]["ENet"]
+    assert entry["built"] == "pytorchcv enet_cityscapes" and entry["input_size"] == [512, 1024]
+    assert {"iterations_asked", "limit", "versions", "git", "load", "omp_wait_policy", "date"} < set(entry["process"])
+    timing = speed.timing_of(entry)
+    assert (timing.iterations, timing.warm_up) == (3, 3) and timing.low <= timing.median <= timing.high
+    table = report.speeds(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
+    assert table["fps"]["ENet"] == pytest.approx(1000 / timing.median)
+    assert table["fps"].notna().sum() == 2
+
+
+def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, capsys):
+    assert main(["bench", "--only", "ENet", "--iterations", "1"]) == 0
+
+    def build(network, size):
+        if network.name == "SQ":
+            raise torch.OutOfMemoryError("out of memory")
+        return Fake([])
+
+    monkeypatch.setattr(peers, "build", build)
+    assert main(["bench", "--only", "BiSeNetV2", "SQ", "DABNet", "--iterations", "1"]) == 1
+    said = capsys.readouterr()
+    assert "SQ               failed: out of memory" in said.out and said.err.endswith("reasons above: SQ\n")
+    ((_, record),) = speed.records(results / "speed").items()
+    assert set(record["networks"]) == {"ENet", "BiSeNetV2", "DABNet"}
+    monkeypatch.setattr(speed, "FRAME", (32, 64))  # measured in another way: not the same record
+    assert speed.bench(["LR-ASPP"], iterations=1) == []
+    ((_, record),) = speed.records(results / "speed").items()
+    assert set(record["networks"]) == {"LR-ASPP"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("--only Enet", "did you mean 'ENet'"), ("--iterations 0", "iterations is 0"), ("--limit 0", "limit 0.0")],
+)
+def test_errors_of_bench(words, message, capsys):
+    assert main(["bench", *words.split()]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_networks_have_19_classes(network: Network):
+    if network.package == "pytorchcv" and not importlib.util.find_spec("pytorchcv"):
+        pytest.skip("pytorchcv is not installed: pip install -e '.[peers]'")
+    model = peers.build(network, (64, 128))
+    assert not any(module.training for module in model.modules())
+    with torch.inference_mode():
+        logits = model(torch.randn(1, 3, 64, 128))
+    assert logits.shape == (1, 19, 64, 128) and torch.isfinite(logits).all()
+    assert network.printed or not network.method
+
+
+def test_sizes_are_those_of_table_7():
+    sizes = {network.name: network.input_size for network in NETWORKS}
+    assert (sizes["BiSeNetV2"], sizes["Fast-SCNN"], sizes["BiSeNetV1"]) == ((512, 1024), (1024, 2048), (768, 1536))
+    assert sum(bool(network.printed) for network in NETWORKS) == 10
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pytorchcv.model_provider", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^ENet comes from .*pip install -e '\.\[peers\]'"):
+        peers.build(peers.chosen(["ENet"])[0], (64, 128))
+
+
+def fake_record(milliseconds):
+    timings = [speed.Timing(5, 1, value, 0.9 * value, 1.2 * value) for value in milliseconds]
+    entries = zip(NETWORKS, timings, strict=True)
+    return {"networks": {network.name: {"timing": dataclasses.asdict(timing)} for network, timing in entries}}
+
+
+@pytest.mark.parametrize(
+    "milliseconds",
+    [
+        [350, 2500, 300, 9000, 700, 400, 3000, 1200, 1100, 60000, 4000, 260, 500],
+        [3, 20, 3, 33, 6, 3.1, 20, 12, 11, 200, 30, 2.5, 2.6],
+        [30] * 13,
+    ],
+    ids=["slow", "fast", "all alike"],
+)
+def test_labels_of_figure_1_cover_nothing(milliseconds):
+    table = report.speeds(fake_record(milliseconds), dict.fromkeys((network.name for network in NETWORKS), 1.0))
+    figure = figures.speed_accuracy(
+        paper.published("table_7"), {"here": table, "there": table.assign(fps=float("nan"))}
+    )
+    assert len(figure.axes) == 2  # what was not run has no panel
+    for axes, number in zip(figure.axes, (22, 13), strict=True):
+        labels = [text for text in axes.texts if text.get_text()]
+        assert len(labels) == number + 1  # and the line of real time
+        boxes = [text.get_window_extent() for text in labels]
+        assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+        marks = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines[1:]]
+        assert len(marks) == number and not any(box.contains(*mark) for box in boxes for mark in marks)
+        assert all(axes.bbox.count_contains(box.corners()) == 4 for box in boxes[1:])
+
+
+def test_ratios_say_what_is_not_run():
+    gflops = dict.fromkeys((network.name for network in NETWORKS), 1.0)
+    table = report.speeds(fake_record([10.0] + [20.0] * 12), gflops)
+    ratios = report.speed_ratios({"here": table, "there": table.assign(fps=float("nan"))})
+    assert ratios.loc[("here", "ENet")].to_list() == ["2.03", "2", "x 0.99", "same order; other device and engine"]
+    assert ratios.loc[("there", "ENet")].to_list() == ["2.03", "not run", "", "no record"]
+    assert ratios.loc["here", "why"].str.startswith("opposite order").sum() == 0
+    assert report.show_speeds({"x": table})["FPS here (x)"]["SegNet"] == "50"
