@@ -86,7 +86,7 @@ def forecast(runs: list[Run], execution: Execution, *, notebooks: int, reading: 
     began = time.perf_counter()
     missing = [run for run in runs if not find(run, mine=True)]
     able = [run for run in missing if not lacks(run)]
-    alone = dataclasses.replace(execution, devices=1, num_nodes=1, strategy="auto")
+    alone = execution.alone()
     fabric = alone.fabric()
     timings = {key: _timed(run, fabric) for key, run in {_kind(run): run for run in able}.items()}
     described = describe_device(fabric.device)

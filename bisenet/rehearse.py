@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from bisenet import memory, paper, runs
 from bisenet.data import miniature
@@ -34,6 +35,8 @@ def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, executio
         os.environ["BISENET_RESULTS"] = folder  # a rehearsal is no result
         warnings.filterwarnings("ignore", message=".* is not the whole data set")
         record = runs.get(run, data_root=root, execution=execution, watch=print_progress)
+        if rank_zero_only.rank:
+            return
         _report(run, record, paper.recipe(dataset, scale).iterations)
         if dataset == "cityscapes":
             on_test = dataclasses.replace(run.training, test_split="test")
@@ -43,11 +46,15 @@ def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, executio
 
 def _fitting(run: runs.Run, iterations: int, execution: Execution) -> paper.TrainConfig:
     """The recipe for a few iterations, the batch in as many parts as the memory of the device demands."""
-    training, fabric = dataclasses.replace(run.training, iterations=iterations), execution.fabric()
+    training, devices = (
+        dataclasses.replace(run.training, iterations=iterations),
+        execution.devices * execution.num_nodes,
+    )
+    fabric = execution.alone().fabric()
     trial = memory.attempt(run.model, training, fabric)
-    need = trial.need(fabric.world_size, 1)
+    need = trial.need(devices, 1)
     has = memory.free(fabric) or need
-    parts = memory.fitting(trial, training.batch, fabric.world_size, has)
+    parts = memory.fitting(trial, training.batch, devices, has)
     size = "x".join(map(str, training.input_size))
     print(f"a step of {training.batch} images of {size} should take {need / 2**30:.1f} GiB on each device, ", end="")
     print(f"{has / 2**30:.1f} are free")

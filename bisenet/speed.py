@@ -3,7 +3,7 @@
 In the timer: the frame is resized to what the network sees, the network runs, its logits are resized to the frame.
 "The time of resizing is included", says the paper, and names nothing else: the frame is on the device already, in
 float and normalised, and the class of each pixel (argmax) is not taken. All networks go this same way, ours too, where
-`evaluate.predict` spares an interpolation. The paper repeats 5,000 times; so do we, unless a time limit ends it.
+`protocols.predict` spares an interpolation. The paper repeats 5,000 times; so do we, unless a time limit ends it.
 """
 
 from __future__ import annotations

@@ -120,6 +120,10 @@ class Execution:
         """Whether more than one process takes part."""
         return int(os.environ.get("WORLD_SIZE", self.devices * self.num_nodes)) > 1
 
+    def alone(self) -> Execution:
+        """The same on one device."""
+        return dataclasses.replace(self, devices=1, num_nodes=1, strategy="auto")
+
     def fabric(self) -> Fabric:
         """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
