@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from bisenet import cost, paper, peers, report, runs, speed
 from bisenet.data import DATASETS, choose
@@ -193,7 +192,7 @@ def _train(arguments: argparse.Namespace) -> None:
         run = dataclasses.replace(run, scale="custom", training=training)
     where = {"data_root": arguments.data_root, "weights": arguments.weights}
     record = runs.get(run, **where, execution=_execution(arguments), watch=print_progress)
-    if rank_zero_only.rank == 0:  # of several processes the first one speaks
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record["confusion"], DATASETS[run.dataset].classes)
         print(f"weights: {runs.weights_path(run)}")
 

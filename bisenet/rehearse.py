@@ -14,7 +14,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from bisenet import memory, paper, runs
 from bisenet.data import miniature
@@ -25,7 +24,12 @@ IMAGES["cocostuff"] = {"train": 4, "test": 2}
 
 
 def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, execution: Execution) -> None:
-    """Train, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind."""
+    """Train, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind.
+
+    ValueError for several devices, each of which would take its share of the batch.
+    """
+    if execution.several:
+        raise ValueError("a rehearsal is for one device; of several, each will take its share of the batch")
     run = runs.plan(row, dataset, scale, 0)
     run = dataclasses.replace(run, scale="rehearsal", training=_fitting(run, iterations, execution))
     with tempfile.TemporaryDirectory() as folder:
@@ -35,8 +39,6 @@ def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, executio
         os.environ["BISENET_RESULTS"] = folder  # a rehearsal is no result
         warnings.filterwarnings("ignore", message=".* is not the whole data set")
         record = runs.get(run, data_root=root, execution=execution, watch=print_progress)
-        if rank_zero_only.rank:
-            return
         _report(run, record, paper.recipe(dataset, scale).iterations)
         if dataset == "cityscapes":
             on_test = dataclasses.replace(run.training, test_split="test")
@@ -46,23 +48,17 @@ def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, executio
 
 def _fitting(run: runs.Run, iterations: int, execution: Execution) -> paper.TrainConfig:
     """The recipe for a few iterations, the batch in as many parts as the memory of the device demands."""
-    training, devices = (
-        dataclasses.replace(run.training, iterations=iterations),
-        execution.devices * execution.num_nodes,
-    )
-    fabric = execution.alone().fabric()
+    training, fabric = dataclasses.replace(run.training, iterations=iterations), execution.fabric()
     trial = memory.attempt(run.model, training, fabric)
-    need = trial.need(devices, 1)
+    need = trial.need(1, 1)
     has = memory.free(fabric) or need
-    parts = memory.fitting(trial, training.batch, devices, has)
+    parts = memory.fitting(trial, training.batch, 1, has)
     size = "x".join(map(str, training.input_size))
-    print(f"a step of {training.batch} images of {size} should take {need / 2**30:.1f} GiB on each device, ", end="")
+    print(f"a step of {training.batch} images of {size} should take {need / 2**30:.1f} GiB, ", end="")
     print(f"{has / 2**30:.1f} are free")
     if parts < 2:
         return training  # it fits; or nothing would, and the run says so
-    print(
-        f"so the batch passes in {parts} parts; for the run itself: python -m bisenet train --set accumulation={parts}"
-    )
+    print(f"so a batch passes in {parts} parts, as it will by: python -m bisenet train --set accumulation={parts} ...")
     return dataclasses.replace(training, accumulation=parts)
 
 
