@@ -218,7 +218,7 @@ class Samples(Dataset):
         order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
         image, labels = self.dataset.load(int(order[place]))
         image, labels = self.augment(image, labels, np.random.default_rng((self.seed, epoch, n)))
-        return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+        return np.array(image, order="C"), np.array(labels, order="C")  # PyTorch wants them writable and not flipped
 
 
 def synchronises(fabric: Fabric) -> bool:
