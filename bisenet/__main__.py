@@ -18,7 +18,6 @@ from bisenet.data import DATASETS, choose
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.memory import NotEnoughMemoryError
-from bisenet.model import BiSeNetV2
 from bisenet.protocols import PROTOCOLS
 from bisenet.rehearse import rehearse
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
@@ -32,6 +31,7 @@ EXECUTION_HELP = {
     "num_nodes": "how many machines",
     "strategy": "of Lightning Fabric, such as ddp",
     "precision": "auto (bf16-mixed where the hardware has it), 32-true, bf16-mixed",
+    "accumulation": "parts of a device's share of a batch, one after the other, to save memory",
     "workers": "processes that read and augment, for each device",
     "checkpoint_every": "iterations between checkpoints",
 }
@@ -72,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(batch)
     _add_data_root(batch)
     _add_batch(batch)
+    _add_execution(batch)
 
     ahead = command("plan", _plan, "Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.")
     _add_setting(ahead)
@@ -173,7 +174,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     paths = reproduce.notebooks(arguments.only)
     values = (arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
     try:
-        index = reproduce.reproduce(paths, reproduce.Parameters(*values))
+        index = reproduce.reproduce(paths, reproduce.Parameters(*values), _execution(arguments))
     except reproduce.NotebooksFailedError as error:
         raise CommandError(str(error)) from error
     print(f"index: {index}")
@@ -216,24 +217,24 @@ def _value(text: str, change: str) -> Any:
             return parse(text)
         except ValueError:
             continue
-    if text.replace("+", "").isalpha():
-        return text  # the name of a split
-    raise ValueError(f"--set {change}: the value is no number, true, false, none, split or size such as 256x512")
+    if text.replace("+", "").replace("-", "").isalpha():
+        return text  # the name of a split or a protocol
+    raise ValueError(f"--set {change}: the value is no number, true, false, none, name or size such as 256x512")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     recipe = paper.recipe(arguments.dataset, arguments.scale)
     split, protocol = arguments.split or recipe.test_split, arguments.protocol or recipe.protocol
-    recipe = dataclasses.replace(recipe, test_split=split, protocol=protocol)
+    recipe, (height, width) = dataclasses.replace(recipe, test_split=split, protocol=protocol), recipe.test_size
     if arguments.predictions:
         if arguments.dataset != "cityscapes":
             raise CommandError(f"--predictions are for the test server of cityscapes, not for {arguments.dataset}")
         paths = runs.predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
-        print(f"{len(paths)} class maps of label ids: {arguments.predictions}")
+        print(f"{len(paths)} class maps of label ids, images seen at {height}x{width}: {arguments.predictions}")
     if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
-        matrix = runs.test(BiSeNetV2.load(arguments.weights), recipe, arguments.dataset, arguments.data_root)
+        matrix = runs.test(arguments.weights, recipe, arguments.dataset, arguments.data_root)
         print_scores(matrix, DATASETS[arguments.dataset].classes)
-        print(f"{arguments.dataset} {split}, protocol {protocol!r}")
+        print(f"{arguments.dataset} {split}, protocol {protocol!r}, seen at {height}x{width}")
     elif not arguments.predictions:
         raise CommandError("Cityscapes keeps the labels of test to itself: write --predictions and send them there")
 

@@ -101,7 +101,7 @@ def forecast(runs: list[Run], execution: Execution, *, notebooks: int, reading: 
         recorded=len(runs) - len(missing),
         lacking=len(missing) - len(able),
         seconds={run.name: timings[_kind(run)][0] for run in able},
-        memory={run.name: timings[_kind(run)][1].need(devices, run.training.accumulation) for run in able},
+        memory={run.name: timings[_kind(run)][1].need(devices, execution.accumulation) for run in able},
         overhead=overhead,
         device=f"{device}, {alone.resolved_precision}",
         devices=devices * processes,

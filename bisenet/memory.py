@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -51,28 +51,29 @@ def attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) ->
     """Make a network and one small step."""
     batch, height, width = _size(training, PIXELS["cuda" if fabric.device.type == "cuda" else "cpu"])
     factor = training.batch * math.prod(training.input_size) / (batch * height * width)
-    model, whole = BiSeNetV2(model_config), dataclasses.replace(training, accumulation=1)
-    parts = prepare(model, whole, fabric)[1:]
+    model = BiSeNetV2(model_config)
+    parts = prepare(model, training, fabric)[1:]
     images = torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, device=fabric.device)
     labels = torch.randint(model_config.num_classes, (batch, height, width), device=fabric.device)
     weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
     held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
-        step(*parts, images, labels, whole, fabric)
+        step(*parts, images, labels, training, fabric)
     activations = factor * sum(size for storage, size in held.items() if storage not in weights)
     of_weights = 3.0 * sum(weights.values())  # with gradients and momentum
-    return Trial(model, whole, fabric, parts, images, labels, factor, activations, of_weights)
+    return Trial(model, training, fabric, parts, images, labels, factor, activations, of_weights)
 
 
-def check(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) -> None:
-    """NotEnoughMemoryError if a step of a large batch will not fit."""
-    device = fabric.device.type
-    if training.batch * math.prod(training.input_size) <= 4 * PIXELS.get(device, 0) or (has := free(fabric)) is None:
+def check(model_config: ModelConfig, training: TrainConfig, accumulation: int, fabric: Fabric) -> None:
+    """NotEnoughMemoryError, in all processes alike, if a step of a large batch will not fit."""
+    if training.batch * math.prod(training.input_size) <= 4 * PIXELS.get(fabric.device.type, 0):
+        return
+    if (has := free(fabric)) is None:
         return
     trial = attempt(model_config, training, fabric)
-    if (need := trial.need(fabric.world_size, training.accumulation)) <= has:
+    if (need := trial.need(fabric.world_size, accumulation)) <= has:
         return
-    share, (height, width) = training.batch // fabric.world_size // training.accumulation, training.input_size
+    share, (height, width) = training.batch // fabric.world_size // accumulation, training.input_size
     raise NotEnoughMemoryError(
         f"a step of {share} images of {height}x{width} takes about {need / 2**30:.1f} GiB on each device, "
         f"{has / 2**30:.1f} are free; {_way_out(trial, training, fabric.world_size, has)}"
@@ -80,33 +81,42 @@ def check(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) -> N
 
 
 def _way_out(trial: Trial, training: TrainConfig, devices: int, has: float) -> str:
-    if parts := fitting(trial, training.batch, devices, has):
-        return (
-            f"use more devices, or --set accumulation={parts}: batch normalisation and OHEM then see a part of a batch"
-        )
+    if parts := fitting(trial, training.batch // devices, devices, has):
+        return f"use more devices, or --accumulation {parts}: batch normalisation and OHEM then see part of a batch"
     return "use a device with more memory"
 
 
-def fitting(trial: Trial, batch: int, devices: int, has: float) -> int:
-    """In how few parts of two images or more a batch fits; 0 if in none."""
-    share = batch // devices
+def fitting(trial: Trial, share: int, devices: int, has: float) -> int:
+    """In how few parts of two images or more a device's share of a batch fits; 0 if in none."""
     possible = [parts for parts in range(1, share // 2 + 1) if share % parts == 0]
     return next((parts for parts in possible if trial.need(devices, parts) <= has), 0)
 
 
 def free(fabric: Fabric) -> float | None:
-    """Bytes that a step may take on the device of this process; None where that cannot be asked."""
+    """Bytes that a step may take on each device, the least of all processes; None where that cannot be asked."""
     if fabric.device.type == "cuda":
-        return float(torch.cuda.mem_get_info(fabric.device)[0])
+        torch.cuda.empty_cache()  # of what was trained before
+        has = float(torch.cuda.mem_get_info(fabric.device)[0])
+    elif (of_machine := _free_on_this_machine()) is None:
+        return None
+    else:
+        has = of_machine / (fabric.world_size / max(1, getattr(fabric.strategy, "num_nodes", 1)))
+    least = fabric.all_reduce(torch.tensor(has, dtype=torch.float64, device=fabric.device), reduce_op="min")
+    return float(cast(Tensor, least))
+
+
+def _free_on_this_machine() -> float | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
     (available,) = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
-    limit, used = (Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory.current"))
-    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":  # a container may have less
-        available = min(available, float(limit.read_text()) - float(used.read_text()))
-    return available
+    group = Path("/sys/fs/cgroup")
+    if not (group / "memory.max").is_file() or (limit := (group / "memory.max").read_text().strip()) == "max":
+        return available
+    # A container may have less than its machine; files that are only cached can be dropped.
+    cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+    return min(available, float(limit) - float((group / "memory.current").read_text()) + float(cached))
 
 
 def _size(training: TrainConfig, most: int) -> tuple[int, int, int]:

@@ -42,10 +42,12 @@ def full(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) 
 
 
 def multiscale_flip(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
-    """Mean of the probabilities at six scales of `size`, each as it is and flipped."""
+    """Mean of the probabilities at six scales, as it is and flipped; at scale 1 the image just fits into `size`."""
     total: Tensor | float = 0.0
+    fit = min(limit / side for limit, side in zip(size, image.shape, strict=False))
     for scale in SCALES:
-        scaled = to_size(image, cast(Size, tuple(32 * max(1, round(scale * side / 32)) for side in size)))
+        height, width = (32 * max(1, round(scale * fit * side / 32)) for side in image.shape[:2])
+        scaled = to_size(image, (height, width))
         total = total + _logits(model, scaled, image.shape[:2], device).softmax(1)
         total = total + _logits(model, scaled[:, ::-1], image.shape[:2], device).softmax(1).flip(3)
     return cast(Tensor, total) / (2 * len(SCALES))

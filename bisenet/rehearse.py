@@ -5,74 +5,104 @@ What a user of the licensed data would meet after a day is met after minutes: to
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import resource
 import sys
 import tempfile
+import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from lightning.fabric import Fabric
 
 from bisenet import memory, paper, runs
-from bisenet.data import miniature
-from bisenet.train import Execution, print_progress
+from bisenet.data import choose, miniature
+from bisenet.train import Execution, Progress
 
 IMAGES = {"cityscapes": {"train": 4, "val": 2, "test": 2}, "camvid": {"train": 2, "val": 2, "test": 2}}
 IMAGES["cocostuff"] = {"train": 4, "test": 2}
 
 
 def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, execution: Execution) -> None:
-    """Train, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind.
-
-    ValueError for several devices, each of which would take its share of the batch.
-    """
-    if execution.several:
-        raise ValueError("a rehearsal is for one device; of several, each will take its share of the batch")
+    """Train, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind."""
+    choose("data set with a miniature", dataset, IMAGES)
+    if iterations < 2:
+        raise ValueError(f"iterations is {iterations}, a rehearsal takes two at least: the first is slow")
     run = runs.plan(row, dataset, scale, 0)
-    run = dataclasses.replace(run, scale="rehearsal", training=_fitting(run, iterations, execution))
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / dataset
-        miniature.make(dataset, root, IMAGES[dataset])
-        print(f"{dataset}: {sum(IMAGES[dataset].values())} embedded scenes in its layout")
-        os.environ["BISENET_RESULTS"] = folder  # a rehearsal is no result
+    training, whole = dataclasses.replace(run.training, iterations=iterations), run.training.iterations
+    run = dataclasses.replace(run, scale="rehearsal", training=training)
+    fabric = execution.fabric()
+    say = print if fabric.is_global_zero else _silence
+    execution = _fitting(run, execution, fabric, say)
+    with tempfile.TemporaryDirectory() as folder, _results_in(folder), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* is not the whole data set")
-        record = runs.get(run, data_root=root, execution=execution, watch=print_progress)
-        _report(run, record, paper.recipe(dataset, scale).iterations)
-        if dataset == "cityscapes":
-            on_test = dataclasses.replace(run.training, test_split="test")
-            paths = runs.predictions(runs.weights_path(run), on_test, root, Path(folder) / "predictions")
-            print(f"for the test server: {', '.join(path.name for path in paths)}")
+        miniature.make(dataset, Path(folder) / dataset, IMAGES[dataset])
+        say(f"{dataset}: {sum(IMAGES[dataset].values())} embedded scenes in its layout")
+        moments = [time.monotonic()]
+
+        def watch(progress: Progress) -> None:
+            moments.append(time.monotonic())
+
+        record = runs.get(run, data_root=Path(folder) / dataset, execution=execution, watch=watch)
+        if fabric.is_global_zero:
+            _report(run, record, moments, whole, fabric.device)
+            _export(run, Path(folder))
 
 
-def _fitting(run: runs.Run, iterations: int, execution: Execution) -> paper.TrainConfig:
-    """The recipe for a few iterations, the batch in as many parts as the memory of the device demands."""
-    training, fabric = dataclasses.replace(run.training, iterations=iterations), execution.fabric()
+def _silence(*words: object) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _results_in(folder: str) -> Iterator[None]:
+    """A rehearsal is no result: it goes to a folder of its own."""
+    before = os.environ.get("BISENET_RESULTS")
+    os.environ["BISENET_RESULTS"] = folder
+    try:
+        yield
+    finally:
+        del os.environ["BISENET_RESULTS"]
+        if before is not None:
+            os.environ["BISENET_RESULTS"] = before
+
+
+def _fitting(run: runs.Run, execution: Execution, fabric: Fabric, say: Callable[[str], None]) -> Execution:
+    """The execution with a batch in as many parts as the memory of the devices demands."""
+    has, training, devices = memory.free(fabric), run.training, fabric.world_size
     trial = memory.attempt(run.model, training, fabric)
-    need = trial.need(1, 1)
-    has = memory.free(fabric) or need
-    parts = memory.fitting(trial, training.batch, 1, has)
-    size = "x".join(map(str, training.input_size))
-    print(f"a step of {training.batch} images of {size} should take {need / 2**30:.1f} GiB, ", end="")
-    print(f"{has / 2**30:.1f} are free")
-    if parts < 2:
-        return training  # it fits; or nothing would, and the run says so
-    print(f"so a batch passes in {parts} parts, as it will by: python -m bisenet train --set accumulation={parts} ...")
-    return dataclasses.replace(training, accumulation=parts)
+    need = trial.need(devices, execution.accumulation)
+    share, size = training.batch // devices // execution.accumulation, "x".join(map(str, training.input_size))
+    free = "" if has is None else f", {has / 2**30:.1f} are free"
+    say(f"a step of {share} images of {size} should take {need / 2**30:.1f} GiB on each device{free}")
+    if has is None or need <= has or not (parts := memory.fitting(trial, training.batch // devices, devices, has)):
+        return dataclasses.replace(execution, checkpoint_every=1)  # so that each iteration is seen
+    say(f"so a batch passes in {parts} parts: give --accumulation {parts} to train, plan and reproduce too")
+    return dataclasses.replace(execution, checkpoint_every=1, accumulation=parts)
 
 
-def _report(run: runs.Run, record: runs.Record, whole: int) -> None:
-    seconds, done = record["seconds"], run.training.iterations
-    print(f"{done} iterations in {seconds['train']:.0f} s, {record['images']['test']} images tested in ", end="")
-    print(f"{seconds['evaluate']:.1f} s by protocol {run.training.protocol!r}")
-    print(f"at this pace all {whole:,} iterations take {whole * seconds['train'] / done / 3600:,.0f} hours")
-    print(f"peak memory: {_peak() / 2**30:.1f} GiB")
+def _report(run: runs.Run, record: runs.Record, moments: list[float], whole: int, device: torch.device) -> None:
+    done, pace = run.training.iterations, (moments[-1] - moments[1]) / (len(moments) - 2)
+    print(f"{done} iterations in {moments[-1] - moments[0]:.0f} s, after the first {pace:.2f} s each; ", end="")
+    print(f"{record['images']['test']} images tested in {record['seconds']['evaluate']:.1f} s, ", end="")
+    print(f"protocol {run.training.protocol!r}")
+    print(f"at this pace the {whole:,} iterations of the recipe take {whole * pace / 3600:,.1f} hours")
+    print(f"peak memory: {_peak(device) / 2**30:.1f} GiB")
 
 
-def _peak() -> float:
-    """Bytes that this process had at most, on its GPU if it has one."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated())
+def _export(run: runs.Run, folder: Path) -> None:
+    if run.dataset == "cityscapes":
+        on_test = dataclasses.replace(run.training, test_split="test")
+        paths = runs.predictions(runs.weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
+        print(f"for the test server: {', '.join(path.name for path in paths)}")
+
+
+def _peak(device: torch.device) -> float:
+    """Bytes that this process had at most, on its GPU if it used one."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

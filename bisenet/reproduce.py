@@ -28,6 +28,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from bisenet import budget, paper
+from bisenet.config import plain
 from bisenet.data import choose
 from bisenet.notebook import Parameters
 from bisenet.runs import REPOSITORY, Run, check_writable, datasets, find, lacks, output_folder
@@ -97,15 +98,15 @@ def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
     return budget.needed(tables, parameters.dataset, parameters.scale, parameters.seeds)
 
 
-def side_by_side(parameters: Parameters) -> int:
+def side_by_side(parameters: Parameters, execution: Execution) -> int:
     """How many runs are trained at a time: the steps of scale `short` keep one core busy, and hardly two."""
-    several = parameters.scale == "short" and not torch.cuda.is_available()
+    several = parameters.scale == "short" and execution.resolved_accelerator == "cpu" and not execution.several
     return min(4, os.cpu_count() or 1) if several else 1
 
 
 def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], execution: Execution) -> budget.Forecast:
     """What training and executing will cost (`budget.forecast`), several runs at a time where that is faster."""
-    processes, threads = side_by_side(parameters), torch.get_num_threads()
+    processes, threads = side_by_side(parameters, execution), torch.get_num_threads()
     torch.set_num_threads(max(1, threads // processes))
     try:
         reading = sum(seconds_stored(path) for path in paths)
@@ -125,17 +126,20 @@ def _moment(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
 
 
-def train(runs: list[Run], parameters: Parameters) -> None:
+def train(runs: list[Run], parameters: Parameters, execution: Execution) -> None:
     """Train runs, several at a time; the notebooks then find them, or meet the error of one that failed again."""
-    processes = side_by_side(parameters)
+    processes = side_by_side(parameters, execution)
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
-    root = ["--data-root", parameters.data_root] if parameters.data_root else []
+    more = ["--data-root", parameters.data_root] if parameters.data_root else []
+    for name, value in plain(execution).items():
+        more += [f"--{name.replace('_', '-')}", str(value)]
 
     def train_one(run: Run) -> str:
         began = time.monotonic()
-        command = [sys.executable, "-m", "bisenet", "train", "--row", run.row, "--seed", str(run.seed), *root]
+        command = [sys.executable, "-m", "bisenet", "train", "--row", run.row, "--seed", str(run.seed), *more]
         command += ["--dataset", run.dataset, "--scale", run.scale]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
+        done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
         outcome = done.stderr.strip().splitlines()[-1] if done.returncode else "trained"
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
 
@@ -145,11 +149,13 @@ def train(runs: list[Run], parameters: Parameters) -> None:
             print(done.result(), flush=True)
 
 
-def reproduce(paths: list[Path], parameters: Parameters) -> Path:
+def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | None = None) -> Path:
     """Execute notebooks one after the other and return the index; a failed one does not keep the others from running.
 
     What it will cost is said before. `parameters` go to each; NotebooksFailedError at the end names those that failed.
+    What is asked of the `execution` of runs, such as devices, holds for those that are trained before the notebooks.
     """
+    execution = execution or Execution()
     folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
     for name in ("BISENET_RESULTS", "BISENET_IMAGENET"):  # notebooks run in a folder of their own
@@ -159,10 +165,11 @@ def reproduce(paths: list[Path], parameters: Parameters) -> Path:
     missing = [run for run in runs if not find(run, mine=True) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed
         datasets(missing[0], parameters.data_root or None)
-    cost = forecast(runs, parameters, paths, Execution())
+    cost = forecast(runs, parameters, paths, execution)
     print(f"{parameters.setting}: {cost}", flush=True)
-    if missing and side_by_side(parameters) > 1:  # the longest first, so that all end at about the same time
-        train(sorted(missing, key=lambda run: -cost.seconds[run.name]), parameters)
+    if missing and (side_by_side(parameters, execution) > 1 or execution != Execution()):
+        # the longest first, so that all end at about the same time
+        train(sorted(missing, key=lambda run: -cost.seconds[run.name]), parameters, execution)
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)

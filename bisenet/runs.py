@@ -46,7 +46,7 @@ Record = dict[str, Any]
 FORMAT = 1
 
 # Fields that came later than the first records, with the value that says what those runs did.
-LATER = {"backbone": "own", "pretrained": False, "protocol": "paper", "accumulation": 1, "initial": ""}
+LATER = {"backbone": "own", "pretrained": False, "protocol": "paper", "initial": ""}
 
 
 def results_folder() -> Path:
@@ -160,11 +160,17 @@ def get(
 
 
 def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
-    """The record, if it is of the same kind of files as those in `data_root`."""
-    if data_root and (source := _source(*datasets(run, data_root))) != record["source"]:
+    """The record, if it is of the same kind of files as those in `data_root`, and of as many; or if none are there."""
+    try:
+        source = _source(*datasets(run, data_root))
+    except FileNotFoundError:
+        if data_root:
+            raise
+        return record
+    if source != record["source"]:
         raise ValueError(
-            f"{run.name} is recorded from the {record['source']}, {data_root} holds the {source}; set BISENET_RESULTS "
-            "to another folder to run it on both"
+            f"{run.name} is recorded from: {record['source']}; there is now: {source}; set BISENET_RESULTS to another "
+            "folder to run it on both"
         )
     return record
 
@@ -174,6 +180,8 @@ def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairD
     training = run.training
     splits = (training.train_split, training.test_split)
     first, second = (open_dataset(run.dataset, s, root=data_root, size=training.image_size) for s in splits)
+    if not (first.labelled and second.labelled):
+        raise ValueError(f"{run.dataset} keeps the labels of test to itself: train and evaluate on other splits")
     return first, second
 
 
@@ -262,13 +270,15 @@ def _train(
     train_set, test_set = sets
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
-    memory.check(run.model, run.training, fabric)
+    memory.check(run.model, run.training, execution.accumulation, fabric)
     model, initial = _beginning(run, weights)
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
     checkpoint = _folder(run) / "checkpoint.safetensors"
     options: dict[str, Any] = {"checkpoint": checkpoint, "watch": watch, "process": process}
     fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, **options)
+    if fabric.is_global_zero:  # before anything else can fail
+        model.save(_folder(run) / "weights.safetensors")
     began = time.monotonic()
     images = _used(test_set, run.training.test_images)
     share = range(fabric.global_rank, images, fabric.world_size)
@@ -287,7 +297,6 @@ def _train(
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     if fabric.is_global_zero:
-        model.save(_folder(run) / "weights.safetensors")
         write_json(_folder(run) / "record.json", record)
         checkpoint.unlink()
     fabric.barrier()
@@ -307,28 +316,31 @@ def _used(dataset: PairDataset, limit: int | None) -> int:
     return min(len(dataset), limit or len(dataset))
 
 
-def test(model: BiSeNetV2, training: TrainConfig, dataset: str, data_root: str | Path | None) -> np.ndarray:
-    """Confusion matrix of a network by the protocol of a recipe, on its test split.
+def test(weights: Path, recipe: TrainConfig, dataset: str, data_root: str | Path | None) -> np.ndarray:
+    """Confusion matrix of a weights file by the protocol of a recipe, on its test split.
 
     ValueError if the network has another number of classes than the data set.
     """
-    classes = len(DATASETS[dataset].classes)
-    if model.config.num_classes != classes:
-        raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {classes}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    test_set = open_dataset(dataset, training.test_split, root=data_root, size=training.image_size)
-    images = range(_used(test_set, training.test_images))
-    matrix = evaluate(model.to(device), test_set, training.test_size, device, images, training.protocol)
-    return matrix.cpu().numpy()
+    model, device = _loaded(weights, dataset)
+    test_set = open_dataset(dataset, recipe.test_split, root=data_root, size=recipe.image_size)
+    images = range(_used(test_set, recipe.test_images))
+    return evaluate(model, test_set, recipe.test_size, device, images, recipe.protocol).cpu().numpy()
 
 
 def predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
     """Write the class maps of a split of Cityscapes for its test server (`evaluate.export`)."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, device = _loaded(weights, "cityscapes")
     dataset = open_dataset("cityscapes", recipe.test_split, root=data_root)
     assert isinstance(dataset, Cityscapes)
-    model = BiSeNetV2.load(weights).to(device)
     return export(model, dataset, recipe.test_size, device, folder, recipe.protocol)
+
+
+def _loaded(weights: Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, classes = BiSeNetV2.load(weights).to(device), len(DATASETS[dataset].classes)
+    if model.config.num_classes != classes:
+        raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {classes}")
+    return model, device
 
 
 def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:

@@ -67,19 +67,16 @@ class TrainConfig:
     booster_weight: float = 1.0
     pretrained: bool = False  # Table 6: a Semantic Branch from torchvision begins with its ImageNet weights
     protocol: str = "paper"  # of evaluation, `bisenet.protocols`
-    accumulation: int = 1  # parts of a batch, one after the other; batch normalisation and OHEM see a part
     initial: str = ""  # hash of the weights file that the network begins with, all but the classifiers
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in ("iterations", "batch", "train_images", "test_images", "accumulation"):
+        for name in ("iterations", "batch", "train_images", "test_images"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"TrainConfig: {name} is {value}, it must be at least 1")
         sizes = (*(self.image_size or ()), *self.crop, *self.input_size, *self.test_size)
         if min(self.lr, *self.scales, *sizes) <= 0:
             raise ValueError("TrainConfig: lr, scales and sizes must be positive")
-        if self.batch % self.accumulation:
-            raise ValueError(f"TrainConfig: batch {self.batch} cannot be divided into {self.accumulation} parts")
         choose("protocol of evaluation", self.protocol, PROTOCOLS)
         if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
             raise ValueError(
@@ -105,11 +102,13 @@ class Execution:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: Precision = "auto"  # bf16-mixed where the hardware computes in it, otherwise 32-true
+    accumulation: int = 1  # parts of a device's share of a batch; batch normalisation and OHEM see one at a time
     workers: int = 1  # processes that read and augment, for each device; 0: none
     checkpoint_every: int = 100  # iterations
 
     def __post_init__(self) -> None:
-        for name, least in {"devices": 1, "num_nodes": 1, "workers": 0, "checkpoint_every": 1}.items():
+        for name in ("devices", "num_nodes", "accumulation", "workers", "checkpoint_every"):
+            least = 0 if name == "workers" else 1
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
         if self.precision not in get_args(Precision):
@@ -227,12 +226,12 @@ def synchronises(fabric: Fabric) -> bool:
 
 
 def make_loader(
-    dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, workers: int
+    dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, execution: Execution
 ) -> DataLoader:
     """Batches of this device from iteration `start` on, in order; every device takes its share of each batch."""
     share = config.batch // fabric.world_size
-    if config.batch % (fabric.world_size * config.accumulation):
-        parts = f" and {config.accumulation} parts each" if config.accumulation > 1 else ""
+    if config.batch % (fabric.world_size * execution.accumulation):
+        parts = f" and {execution.accumulation} parts each" if execution.accumulation > 1 else ""
         raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices{parts}")
     numbers = [
         iteration * config.batch + fabric.global_rank * share + slot
@@ -243,10 +242,10 @@ def make_loader(
         Samples(dataset, config, seed),
         batch_size=share,
         sampler=numbers,
-        num_workers=workers,
-        persistent_workers=workers > 0,
+        num_workers=execution.workers,
+        persistent_workers=execution.workers > 0,
         pin_memory=fabric.device.type == "cuda",
-        multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
+        multiprocessing_context="spawn" if execution.workers and torch.cuda.is_available() else None,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]
 
@@ -292,8 +291,10 @@ def load_checkpoint(
     ValueError if the file is truncated or belongs to another configuration.
     """
     tensors, metadata = read_safetensors(path)
-    if metadata.get("identity") != identity:
-        theirs, ours = metadata.get("identity") or {}, identity
+    later = {field.name: field.default for field in dataclasses.fields(TrainConfig)}  # than the checkpoint, perhaps
+    theirs = {name: later.get(name) for name in identity} | (metadata.get("identity") or {})
+    if theirs != identity:
+        ours = identity
         different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
         raise ValueError(
             f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
@@ -351,13 +352,21 @@ def prepare(model: BiSeNetV2, config: TrainConfig, fabric: Fabric) -> tuple[nn.M
     return bare, network, optimizer
 
 
-def step(network: Any, optimizer: Any, images: Tensor, labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:
+def step(
+    network: Any,
+    optimizer: Any,
+    images: Tensor,
+    labels: Tensor,
+    config: TrainConfig,
+    fabric: Fabric,
+    accumulation: int = 1,
+) -> Tensor:
     """One iteration on uint8 images (N, H, W, 3) and labels (N, H, W); returns the loss.
 
     With `accumulation` the batch passes in parts, and the loss is the mean of theirs.
     """
     optimizer.zero_grad()
-    parts = list(zip(images.chunk(config.accumulation), labels.chunk(config.accumulation), strict=True))
+    parts = list(zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True))
     losses = []
     for number, (some_images, some_labels) in enumerate(parts, start=1):
         with fabric.no_backward_sync(network, enabled=number < len(parts)):  # devices meet once an iteration
@@ -385,7 +394,7 @@ def fit(
     With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
-    alone = config.batch == fabric.world_size * config.accumulation
+    alone = config.batch == fabric.world_size * execution.accumulation
     if alone and model.config.context and not synchronises(fabric):
         raise ValueError("one image at a time: the context embedding normalises a global average, it needs two or more")
     identity = {
@@ -403,12 +412,12 @@ def fit(
         first, spent, processes = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity)
     processes = [*processes, {"from": first, **(process or {})}]
     began, checked = time.monotonic() - spent, first
-    batches = iter(make_loader(dataset, config, seed, first, fabric, execution.workers))
+    batches = iter(make_loader(dataset, config, seed, first, fabric, execution))
     for iteration in range(first, config.iterations):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(iteration, config)
         images, labels = _next(batches)
-        losses[iteration] = step(network, optimizer, images, labels, config, fabric)
+        losses[iteration] = step(network, optimizer, images, labels, config, fabric, execution.accumulation)
         done = iteration + 1
         save = done % execution.checkpoint_every == 0 or done == config.iterations
         if done % 10 == 0 or save:

@@ -149,6 +149,11 @@ def test_truncated_files(tutorial: Path, folder: str) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=rf"/{folder}/train_a\.png: cannot be read"):
             open_dataset("camvid", "train", root=tutorial).load(0)
+    flipped = bytearray(whole)
+    flipped[-30] ^= 1  # in the checksum of the pixels
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError, match=rf"/{folder}/train_a\.png: cannot be read"):
+        open_dataset("camvid", "train", root=tutorial).load(0)
 
 
 def cityscapes(root: Path, ids: list[int], part: str = "train", city: str = "aachen", kind: str = "labelIds") -> Path:

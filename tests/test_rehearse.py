@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -56,9 +60,13 @@ def test_miniature_scenes_come_back_with_the_classes_they_stand_for(dataset, tmp
 @pytest.mark.parametrize("dataset", miniature.SIZES)
 def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys):
     words = ["rehearse", "--dataset", dataset, "--scale", "smoke", "--workers", "0", "--accelerator", "cpu"]
-    assert main(words) == 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".* is not the whole data set")  # a miniature is not meant to be
+        assert main(words) == 0
     said = capsys.readouterr().out
-    assert "2 iterations in" in said and "peak memory:" in said and "not the whole" not in said
+    assert "2 iterations in" in said
+    assert 0.2 < float(re.search(r"peak memory: ([\d.]+) GiB", said)[1]) < 50
+    assert os.environ["BISENET_RESULTS"] == str(results)
     assert ("for the test server: berlin_000000_000019.png, berlin_000001_000019.png" in said) == (
         dataset == "cityscapes"
     )
@@ -70,7 +78,7 @@ def test_exported_predictions_score_the_same_by_the_official_scripts(tmp_path):
     pytest.importorskip("cityscapesscripts", reason="the official scripts of Cityscapes are not installed")
     miniature.make("cityscapes", tmp_path / "data", {"val": 3})
     recipe = dataclasses.replace(paper.recipe("cityscapes", "short"), test_size=(256, 512))
-    matrix = runs.test(BiSeNetV2.load(SHIPPED_WEIGHTS), recipe, "cityscapes", tmp_path / "data")
+    matrix = runs.test(SHIPPED_WEIGHTS, recipe, "cityscapes", tmp_path / "data")
     files = runs.predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
     assert [path.name for path in files] == [f"frankfurt_00000{k}_000019.png" for k in range(3)]
     script = "import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as scripts\n"
@@ -102,10 +110,11 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     images, labels = (torch.from_numpy(np.stack(x)) for x in zip(*map(streets_pair, (0, 1, 0, 1)), strict=True))
     weights, losses = [], []
     for accumulation in (1, 2):
-        training, fabric = dataclasses.replace(run.training, accumulation=accumulation), HERE.fabric()
+        fabric = HERE.fabric()
         torch.manual_seed(0)
         model = BiSeNetV2(run.model)
-        losses.append(step(*prepare(model, training, fabric)[1:], images, labels, training, fabric))
+        parts = prepare(model, run.training, fabric)[1:]
+        losses.append(step(*parts, images, labels, run.training, fabric, accumulation))
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     torch.testing.assert_close(losses[0], losses[1])
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
@@ -116,12 +125,11 @@ def streets_pair(index):
 
 
 def test_batch_must_divide_into_its_parts():
-    with pytest.raises(ValueError, match="batch 4 cannot be divided into 3 parts"):
-        dataclasses.replace(paper.recipe("streets", "smoke"), accumulation=3)
     run = runs.plan(paper.row("table_2.bga"), "streets", "smoke", 0)
-    run = dataclasses.replace(run, training=dataclasses.replace(run.training, accumulation=4))
+    with pytest.raises(ValueError, match="batch 4 is not divisible by 1 devices and 3 parts each"):
+        runs.get(run, execution=dataclasses.replace(HERE, accumulation=3))
     with pytest.raises(ValueError, match="one image at a time"):
-        runs.get(run, execution=HERE)
+        runs.get(run, execution=dataclasses.replace(HERE, accumulation=4))
 
 
 def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):
@@ -129,7 +137,7 @@ def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, c
     assert main(["train", "--dataset", "streets", "--scale", "paper", "--accelerator", "cpu"]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "a step of 16 images of 512x1024 takes about" in line and "1.5 are free" in line
-    assert "--set accumulation=4" in line
+    assert "--accumulation 4" in line
     assert not list(results.glob("runs/*/checkpoint.safetensors"))
 
 
@@ -187,3 +195,32 @@ def test_class_maps_for_the_server_hold_label_ids(tmp_path, capsys):
     with Image.open(tmp_path / "out" / "berlin_000000_000019.png") as picture:
         assert picture.size == (2048, 1024) and picture.mode == "L"
         assert {*np.unique(np.array(picture))} <= {*label_ids().tolist()}
+
+
+def test_what_cannot_work_is_said_before_anything_is_trained(tmp_path, results, capsys):
+    miniature.make("cityscapes", tmp_path, {"train": 4, "val": 1, "test": 1})
+    where = ["--dataset", "cityscapes", "--data-root", str(tmp_path)]
+    assert main(["train", *where, "--scale", "smoke", "--accelerator", "cpu", "--set", "test_split=test"]) == 1
+    assert "keeps the labels of test to itself" in capsys.readouterr().err
+    assert not list(results.glob("runs/*/checkpoint.safetensors"))
+    other = BiSeNetV2(dataclasses.replace(paper.row("table_2.detail").model, num_classes=11))
+    other.save(tmp_path / "other.safetensors")
+    words = ["evaluate", str(tmp_path / "other.safetensors"), *where, "--split", "test"]
+    assert main([*words, "--predictions", str(tmp_path / "out")]) == 1
+    assert "the network has 11 classes, cityscapes has 19" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_of_a_part_is_not_taken_for_the_whole(tmp_path, monkeypatch):
+    """In the default folder too, where no data root is given."""
+    monkeypatch.setattr("bisenet.data.DATA_FOLDER", tmp_path)
+    run = runs.plan(paper.row("table_2.detail"), "cityscapes", "smoke", 0)
+    miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 4, "val": 1})
+    record = runs.get(run, execution=HERE)
+    assert record["source"] == "labelIds, 4 of 2975 images of train; labelIds, 1 of 500 images of val"
+    assert runs.get(run, execution=HERE) == record
+    miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 5})
+    with pytest.raises(ValueError, match=r"is recorded from: labelIds, 4 of 2975 .* there is now: labelIds, 5 of 2975"):
+        runs.get(run, execution=HERE)
+    shutil.rmtree(tmp_path / "cityscapes")
+    assert runs.get(run, execution=HERE) == record  # the record is as good as it was

@@ -63,7 +63,7 @@ def test_a_run_is_trained_once_and_found_again(results):
     assert np.array(record["confusion"]).shape == (19, 19)
     assert record["losses"]["iteration"] == [1, 2, 3, 4, 5, 6]
     run = runs.plan(rows[0], "streets", "smoke", 0)
-    again = runs.test(BiSeNetV2.load(runs.weights_path(run)), run.training, "streets", None)
+    again = runs.test(runs.weights_path(run), run.training, "streets", None)
     assert again.tolist() == record["confusion"]
 
 
@@ -175,7 +175,7 @@ def test_the_time_of_a_notebook_is_that_of_its_stored_outputs(tmp_path):
     cells = [nbformat.v4.new_code_cell("1", metadata={"execution": times}) for _ in range(2)]
     nbformat.write(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell("2")]), tmp_path / "a.ipynb")
     assert reproduce.seconds_stored(tmp_path / "a.ipynb") == pytest.approx(2 * 2.500001)
-    assert all(reproduce.seconds_stored(path) > 1 for path in reproduce.notebooks())
+    assert all(reproduce.seconds_stored(path) > 0 for path in reproduce.notebooks())
 
 
 def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, capsys):
@@ -307,12 +307,12 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
 
 
 def test_several_runs_at_a_time_are_recorded_and_a_failure_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "side_by_side", lambda parameters: 2)
+    monkeypatch.setattr(reproduce, "side_by_side", lambda parameters, execution: 2)
     right = budget.needed(["table_2"], "streets", "smoke", [0])[:1]
-    reproduce.train(right, Parameters(scale="smoke"))
+    reproduce.train(right, Parameters(scale="smoke"), Execution())
     assert runs.find(right[0], mine=True)
     wrong = budget.needed(["table_2"], "camvid", "smoke", [0])[:1]
-    reproduce.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"))
+    reproduce.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"), Execution())
     assert re.search(r"table_2.detail-camvid.*: python -m bisenet train: CamVid not found", capsys.readouterr().out)
 
 

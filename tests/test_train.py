@@ -209,15 +209,17 @@ def test_two_processes_give_the_gradients_of_one(ohem_keep, tmp_path):
         assert torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5 * one[name].abs().max()), name
 
 
-def test_train_command_under_torchrun(tmp_path):
+@pytest.mark.parametrize("more", [[], ["--accumulation", "2", "--set", "batch=8"]])
+def test_train_command_under_torchrun(more, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    subprocess.run([*launcher, *TRAIN[2:]], env=environment(tmp_path), check=True, capture_output=True)
+    subprocess.run([*launcher, *TRAIN[2:], *more], env=environment(tmp_path), check=True, capture_output=True)
     record = json.loads(next(tmp_path.glob("runs/*/record.json")).read_text())
     assert record["processes"][0]["world_size"] == 2
+    assert record["processes"][0]["accumulation"] == (2 if more else 1)
     assert np.isfinite(record["losses"]["loss"]).all()
     assert 0 < np.sum(record["confusion"]) <= 4 * 128 * 256  # each of the four test images counted once
-    weights = BiSeNetV2.load(next(tmp_path.glob("runs/*/weights.safetensors")))
-    assert runs.test(weights, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
+    path = next(tmp_path.glob("runs/*/weights.safetensors"))
+    assert runs.test(path, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
 
 
 def test_full_disk_leaves_the_old_file_whole(tmp_path):

@@ -35,7 +35,7 @@ class Cityscapes(FilePairs):
         self.kind = self.KINDS[first.is_file() and not self._labels(root, images[0], self.KINDS[0]).is_file()]
         self.pairs = [(path, self._labels(root, path, self.kind)) for path in images]
         self.labelled = split != "test"
-        self._check(self.kind if self.labelled else "without labels", split, labelled=self.labelled)
+        self._check(self.kind if self.labelled else "without labels", split)
 
     def _images(self, root: Path, part: str) -> list[Path]:
         folder = root / "leftImg8bit" / part

@@ -32,6 +32,7 @@ class PairDataset(Protocol):
 
     info: DatasetInfo
     source: str  # which of several kinds of files, and how many if not all; recorded, since the pixels differ
+    labelled: bool  # whether the labels are there, or kept by a test server
 
     def __len__(self) -> int: ...
 
@@ -43,6 +44,7 @@ class FilePairs:
 
     info: DatasetInfo
     source: str
+    labelled = True
     pairs: list[tuple[Path, Path]]
 
     def __len__(self) -> int:
@@ -55,13 +57,13 @@ class FilePairs:
         """The name of an image file, without its folder."""
         return self.pairs[index][0].name
 
-    def _check(self, kind: str, split: str, *, labelled: bool = True) -> None:
+    def _check(self, kind: str, split: str) -> None:
         """Say what these files are: warn if some of the split are missing; FileNotFoundError for missing labels."""
         self.source, expected = kind, self.info.splits[split]
         if len(self) != expected:
             self.source += f", {len(self)} of {expected} images of {split}"
             warnings.warn(f"{self.info.name} is not the whole data set: {self.source}", stacklevel=3)
-        for image, labels in self.pairs if labelled else ():
+        for image, labels in self.pairs if self.labelled else ():
             if not labels.is_file():
                 raise FileNotFoundError(f"image without labels: {image} needs {labels}")
 

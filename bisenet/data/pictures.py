@@ -16,7 +16,7 @@ from PIL import Image
 from bisenet.data.info import IGNORE, Pair
 
 try:
-    from pywuffs import ImageDecoderType, PixelFormat
+    from pywuffs import ImageDecoderQuirks, ImageDecoderType, PixelFormat
     from pywuffs.aux import ImageDecoder, ImageDecoderConfig
 except ImportError:
     ImageDecoder = None
@@ -58,6 +58,7 @@ def _decode(path: Path, colour_type: int) -> np.ndarray | None:
 def _decoder(colour_type: int) -> ImageDecoder:
     config = ImageDecoderConfig()
     config.enabled_decoders = [ImageDecoderType.PNG]
+    config.quirks = {ImageDecoderQuirks.IGNORE_CHECKSUM: 0}  # its default ignores them, and broken files with them
     config.pixel_format = PixelFormat.RGB if colour_type == RGB else PixelFormat.Y
     return ImageDecoder(config)
 

@@ -22,6 +22,7 @@ class Streets:
         needs_files=False,
     )
     source = "rendered"
+    labelled = True
     SEEDS: Mapping[str, int] = {"train": 0, "val": 1}
 
     def __init__(self, split: str, size: tuple[int, int]):
