@@ -68,7 +68,7 @@ class TrainConfig:
     pretrained: bool = False  # Table 6: a Semantic Branch from torchvision begins with its ImageNet weights
     protocol: str = "paper"  # of evaluation, `bisenet.protocols`
     accumulation: int = 1  # parts of a batch, one after the other; batch normalisation and OHEM see a part
-    initial: str = ""  # hash of the weights file that the network begins with, all but the classifiers
+    initial: str = ""  # hash of the weights file, or of the run, that the network begins with, all but the classifiers
 
     def __post_init__(self) -> None:
         settle(self)
