@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 from IPython.display import display
@@ -15,8 +16,9 @@ from bisenet import cost, figures, paper, report, runs
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, choose
 from bisenet.data.miniature import SIZES as MINIATURES
-from bisenet.model import BiSeNetV2
+from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
 from bisenet.paper import SCALES, Row
+from bisenet.protocols import predict
 from bisenet.train import Progress, print_progress
 
 
@@ -122,6 +124,24 @@ def commands(name: str, parameters: Parameters) -> None:
     lines.append(f"reproduce --only {name} {setting}{root}")
     for line in lines:
         print(f"python -m bisenet {line}")
+
+
+def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> list[np.ndarray]:
+    """Class maps (H, W) of images (H, W, 3) by your network of a row, with the first seed; none where you have none.
+
+    On embedded scenes the shipped network stands in for the row that it is of.
+    """
+    run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+    path, protocol = runs.weights_path(run), run.training.protocol
+    if not path.is_file() and (row.id, run.dataset) == ("table_2.ohem", "streets"):
+        path, protocol = SHIPPED_WEIGHTS, "full"  # it was trained on pictures at their own size
+    if not path.is_file():
+        return []
+    print(f"{row.id}: {'the shipped weights' if path == SHIPPED_WEIGHTS else 'yours'}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = BiSeNetV2.load(path).to(device)
+    scores = (predict(model, image, run.training.test_size, device, protocol) for image in images)
+    return [of_image.argmax(1)[0].cpu().numpy() for of_image in scores]
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:
