@@ -329,7 +329,7 @@ def test_notebooks_have_parameters_and_stored_outputs():
         ("train --dataset street", "did you mean 'streets'"),
         ("train --scale shrot", "did you mean 'short'"),
         ("train --set iteration=3", "did you mean 'iterations'"),
-        ("reproduce --only table_22", "did you mean 'table_2_components'"),
+        ("reproduce --only table_2_component", "did you mean 'table_2_components'"),
         ("train --dataset camvid --data-root nowhere", "nowhere"),
         ("reproduce --dataset cityscapes --data-root nowhere", "Cityscapes train not found"),
         ("plan --only table_10", "unknown notebook 'table_10'"),
