@@ -191,7 +191,7 @@ def _train(arguments: argparse.Namespace) -> None:
         run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
     if arguments.weights:
         training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
-        run = dataclasses.replace(run, scale="custom", training=training)
+        run = dataclasses.replace(run, scale="custom", training=training, base=None)
     where = {"data_root": arguments.data_root, "weights": arguments.weights}
     record = runs.get(run, **where, execution=_execution(arguments), watch=print_progress)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks

@@ -29,7 +29,8 @@ from bisenet.train import Execution
 def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
     """The distinct runs of some tables: a row that stands in several of them is one run."""
     distinct: dict[str, Run] = {}
-    for row in (row for name in tables for row in paper.table(name)):
+    rows_of = [paper.table(name) if name in paper.TABLES else paper.ours(name).values() for name in tables]
+    for row in (row for rows in rows_of for row in rows):
         for run in (plan(row, dataset, scale, seed) for seed in seeds):
             distinct.setdefault(run.hash, run)
     return list(distinct.values())
@@ -43,7 +44,7 @@ class Forecast:
 
     runs: list[Run]
     recorded: int
-    lacking: int  # ImageNet weights that are not on this machine
+    lacking: int  # the weights that they begin with are not on this machine
     seconds: dict[str, float]
     memory: dict[str, float]
     overhead: float  # seconds beside the runs: notebooks, processes, and the forecast itself
@@ -57,7 +58,7 @@ class Forecast:
     def __str__(self) -> str:
         line = f"{len(self.runs)} distinct runs, {self.recorded} recorded, {len(self.seconds)} to train"
         if self.lacking:
-            line += f", {self.lacking} without their ImageNet weights"
+            line += f", {self.lacking} without the weights that they begin with"
         if not self.seconds:
             return line
         widest = max(self.memory, key=lambda name: self.memory[name])

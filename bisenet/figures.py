@@ -12,11 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from bisenet.data import IGNORE, DatasetInfo
 from bisenet.paper import Row
-from bisenet.report import NOT_RUN
+from bisenet.report import HEADERS, NOT_RUN, SERVER, pairs
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 OURS, PAPER, BAD = "#0072B2", "#999999", "#D55E00"
@@ -45,6 +46,57 @@ def dots(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
             panels[1].annotate(NOT_RUN, (0.5, y), xycoords=("axes fraction", "data"), ha="center", va="center")
     panels[0].set_yticks(place, [row.label for row in rows])
     return _finish(figure, panels)
+
+
+def methods(table: pd.DataFrame, setting: str) -> Figure:
+    """Every method of a table of `report.beside` as a dot, by groups; the paper's own networks marked, ours beside."""
+    scores = pairs(table)
+    figure, panels = plt.subplots(
+        1, len(scores), figsize=(9.6, 0.21 * len(table) + 1.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    place, ticks = _places(table)
+    for axes, (column, score) in zip(panels[0], scores.items(), strict=True):
+        _methods(axes, table, place, column, score, f"ours ({setting})")
+        axes.set_title(HEADERS[column], fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+        axes.tick_params(axis="y", length=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0][0].set_yticks(list(ticks), list(ticks.values()))
+    panels[0][0].set_ylim(place.min() - 0.6, 0)
+    for text in panels[0][0].get_yticklabels():
+        text.set_fontweight("bold" if text.get_text().endswith(" models") else "normal")
+    handles, labels = panels[0][0].get_legend_handles_labels()  # the first panel has all that there is
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
+    return figure
+
+
+def _methods(axes: Axes, table: pd.DataFrame, place: np.ndarray, column: str, score: str, label: str) -> None:
+    """One panel: the column `column` of the paper and, where it has one, ours."""
+    own = table["own"].to_numpy()
+    for y, x in zip(place[own], table[column][own], strict=True):
+        axes.axhspan(y - 0.5, y + 0.5, color="#eeeeee", zorder=0)
+        axes.plot((x, x), (y, 0), ":", color=BAD, linewidth=0.8, zorder=1)  # up to those that it leaves behind
+    axes.plot(table[column][~own], place[~own], "o", color=PAPER, label="paper, other methods")
+    axes.plot(table[column][own], place[own], "s", color=BAD, label="paper, BiSeNet V2")
+    if score:
+        style: dict[str, Any] = {"fmt": "D", "color": OURS, "capsize": 3, "label": label}
+        axes.errorbar(table[f"{score}_ours"], place, xerr=table[f"{score}_std"], **style)
+    for y, n in zip(place[own], table["n"][own], strict=True):
+        if not (score and n):
+            text = f"ours: {NOT_RUN if score else SERVER}"
+            axes.annotate(text, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+
+
+def _places(table: pd.DataFrame) -> tuple[np.ndarray, dict[float, str]]:
+    """Where each line of the table is drawn, (n,), and the labels of the axis: a heading above every group."""
+    begins = (table["group"] != table["group"].shift()).to_numpy()
+    place = -np.arange(len(table)) - 1.6 * begins.cumsum()
+    repeated = table["method"].duplicated(keep=False)
+    names = table["method"] + (", " + table["backbone"]).where(repeated, "")
+    headings = {y + 1.1: f"{group} models" for y, group in zip(place[begins], table["group"][begins], strict=True)}
+    return place, headings | dict(zip(place.tolist(), names, strict=True))
 
 
 def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, base: float = 0) -> Figure:
@@ -186,24 +238,37 @@ def panel(
     info: DatasetInfo,
 ) -> Figure:
     """Image | truth | prediction | errors, one line a scene, with a legend of the classes that occur."""
-    titles = ("image", "truth", "prediction", "errors (orange)")
-    height = 9.6 / 4 * images[0].shape[0] / images[0].shape[1]
-    figure, grid = plt.subplots(
-        len(images), 4, figsize=(9.6, len(images) * height + 0.9), squeeze=False, layout="constrained"
-    )
-    for axes, image, truth, predicted in zip(grid, images, labels, predictions, strict=True):
-        pictures = (
-            image,
-            colour(truth, info.palette),
-            colour(predicted, info.palette),
-            _errors(image, truth, predicted),
-        )
-        for cell, picture in zip(axes, pictures, strict=True):
-            cell.imshow(picture, interpolation="nearest")
+    wrong = [_errors(*scene) for scene in zip(images, labels, predictions, strict=True)]
+    columns = {"image": images, "truth": labels, "prediction": predictions, "errors (orange)": wrong}
+    return _scenes(columns, info)
+
+
+def examples(
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    info: DatasetInfo,
+) -> Figure:
+    """Image | truth | a column for each network, one line a scene (Figure 10); without predictions it is "not run"."""
+    return _scenes({"image": images, "truth": labels, **predictions}, info)
+
+
+def _scenes(columns: Mapping[str, Sequence[np.ndarray]], info: DatasetInfo) -> Figure:
+    """Columns of pictures, uint8 (H, W, 3), or class maps (H, W), by their titles; an empty one is "not run"."""
+    images = columns["image"]
+    height = 9.6 / len(columns) * images[0].shape[0] / images[0].shape[1]
+    size = (9.6, len(images) * height + 0.9)
+    figure, grid = plt.subplots(len(images), len(columns), figsize=size, squeeze=False, layout="constrained")
+    for cells, (title, pictures) in zip(grid.T, columns.items(), strict=True):
+        cells[0].set_title(title, fontsize=9)
+        blank = [np.full_like(image, 238) for image in images]  # pale grey
+        for cell, picture in zip(cells, pictures or blank, strict=True):
+            cell.imshow(colour(picture, info.palette) if picture.ndim == 2 else picture, interpolation="nearest")
             cell.axis("off")
-    for cell, title in zip(grid[0], titles, strict=True):
-        cell.set_title(title, fontsize=9)
-    present = sorted(set(np.unique(np.stack([*labels, *predictions]))) - {IGNORE})
+            if not pictures:
+                cell.annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
+    maps = [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2]
+    present = sorted({k for classes in maps for k in np.unique(classes).tolist()} - {IGNORE})
     patches = [Patch(color=info.palette[k] / 255.0, label=info.classes[k]) for k in present]
     figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
     plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import torch
 from IPython.display import display
 
-from bisenet import figures, peers, report, runs, speed
+from bisenet import cost, figures, paper, peers, report, runs, speed
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, choose
+from bisenet.data.miniature import SIZES as MINIATURES
+from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
 from bisenet.paper import SCALES, Row
+from bisenet.protocols import predict
 from bisenet.train import Progress, print_progress
 
 
@@ -68,9 +73,7 @@ def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list
 
     With `train` what you have not trained yet is trained first. The GFLOPs are counted anew.
     """
-    what = (rows, parameters.dataset, parameters.scale, parameters.seeds)
-    root = parameters.data_root or None
-    records = runs.collect(*what, train=parameters.train, data_root=root, watch=print_progress)
+    records = collect(rows, parameters)
     gflops = {row.id: variant_cost(row.model).gflops for row in rows}
     return records, report.comparison(rows, records, gflops)
 
@@ -89,6 +92,72 @@ def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd
     gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
     found = records or {"this machine": {"networks": {}}}
     return records, {title: report.speeds(record, gflops) for title, record in found.items()}
+
+
+def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[runs.Record]]:
+    """The records of some rows, by row id; with `train` what you have not trained yet is trained first."""
+    what = (rows, parameters.dataset, parameters.scale, parameters.seeds)
+    root = parameters.data_root or None
+    return runs.collect(*what, train=parameters.train, data_root=root, watch=print_progress)
+
+
+def compare(name: str, parameters: Parameters) -> tuple[dict[str, list[runs.Record]], pd.DataFrame]:
+    """The records of the paper's own networks in Table 7, 8 or 9, and the table with ours beside (`report.beside`)."""
+    records = collect(list(paper.ours(name).values()), parameters)
+    return records, report.beside(name, records)
+
+
+def takes(name: str, parameters: Parameters) -> pd.DataFrame:
+    """What a run of each of the paper's own networks in a table takes, exactly: one line a network.
+
+    GFLOPs by the paper's rule of one image in evaluation, at the sizes of the recipe; parameters of inference.
+    """
+    lines = {}
+    for method, row in paper.ours(name).items():
+        run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+        with torch.device("meta"):
+            network = BiSeNetV2(run.model)
+        size = run.training.image_size or run.training.test_size
+        of_image = cost.measure(network, run.training.test_size, size=size, classify_first=False)
+        lines[method] = {
+            "GFLOPs an image": f"{of_image.gflops:.2f}",
+            "parameters": f"{of_image.parameters:,}",
+            "images shown in training": f"{run.training.iterations * run.training.batch:,}",
+            "begins with": f"{run.base.row}, {run.base.dataset}, {run.base.scale}" if run.base else "random weights",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def commands(name: str, parameters: Parameters) -> None:
+    """Print what makes our numbers of a table, in order: rehearsals, the forecast, what a row begins with, the runs."""
+    setting = f"--dataset {parameters.dataset} --scale {parameters.scale}"
+    rows = paper.ours(name).values()
+    lines = [f"rehearse --row {row.id} {setting}" for row in rows if not row.base and parameters.dataset in MINIATURES]
+    lines.append(f"plan --only {name} {setting}")
+    planned = [runs.plan(row, parameters.dataset, parameters.scale, 0) for row in rows]
+    lines += [" ".join(runs.words(run.base)) for run in planned if run.base]
+    root = " --data-root FOLDER" if DATASETS[parameters.dataset].needs_files else ""
+    lines.append(f"reproduce --only {name} {setting}{root}")
+    for line in lines:
+        print(f"python -m bisenet {line}")
+
+
+def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> list[np.ndarray]:
+    """Class maps (H, W) of images (H, W, 3) by your network of a row, with the first seed; none where you have none.
+
+    On embedded scenes the shipped network stands in for the row that it is of.
+    """
+    run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+    path, protocol = runs.weights_path(run), run.training.protocol
+    if not path.is_file() and (row.id, run.dataset) == ("table_2.ohem", "streets"):
+        path, protocol = SHIPPED_WEIGHTS, "full"  # it was trained on pictures at their own size
+    if not path.is_file():
+        return []
+    print(f"{row.id}: {'the shipped weights' if path == SHIPPED_WEIGHTS else 'yours'}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = BiSeNetV2.load(path).to(device)
+    scores = (predict(model, image, run.training.test_size, device, protocol) for image in images)
+    return [of_image.argmax(1)[0].cpu().numpy() for of_image in scores]
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:

@@ -2,7 +2,7 @@
 
 A variant is a row: `tables/table_2.csv` has one line for each row of Table 2, and a column that is named like a
 field of `ModelConfig` or `TrainConfig` sets that field. Tables 7 to 9 compare with other methods, whose rows are
-numbers only (`published`).
+numbers only (`published`); the paper's own networks there are rows of Tables 2 and 6 (`ours`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from bisenet.train import TrainConfig
 
 TABLES_FOLDER = Path(__file__).parent / "tables"
 TABLES = ("table_2", "table_3a", "table_3b", "table_3c", "table_4", "table_5a", "table_5b", "table_6")
-PUBLISHED = ("table_7", "table_8", "table_9")
+PUBLISHED = {"table_7": "cityscapes", "table_8": "camvid", "table_9": "cocostuff"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of an ablation table: what to build and train, and what the paper printed (Cityscapes, val)."""
+    """One row of a table: what to build and train, and what the paper printed (Tables 2 to 6: Cityscapes, val)."""
 
     table: str
     name: str
@@ -37,6 +37,8 @@ class Row:
     miou: float  # percent; NaN where the paper prints none, as for GFLOPs
     gflops: float
     gflops_decimals: int  # as printed
+    base: str = ""  # Table 8, marked *: id of the row with whose weights it begins, all but the classifiers,
+    pretrained_on: str = ""  # and the data set that those were trained on
 
     @property
     def id(self) -> str:
@@ -51,22 +53,44 @@ def table(name: str) -> list[Row]:
 
 
 def row(id: str) -> Row:
-    """A row by its id, such as `table_2.bga`."""
-    rows = {row.id: row for name in TABLES for row in table(name)}
+    """A row by its id, such as `table_2.bga`; ValueError with near matches for an unknown id."""
+    rows = _ablations() | {row.id: row for name in PUBLISHED for row in ours(name).values()}
     return rows[choose("row", id, rows)]
 
 
+def _ablations() -> dict[str, Row]:
+    return {row.id: row for name in TABLES for row in table(name)}
+
+
 def published(name: str) -> pd.DataFrame:
-    """A table that compares with other methods, as printed: NaN where the paper has a dash."""
+    """A table that compares with other methods, as printed: NaN where the paper has a dash.
+
+    Columns `row` and `pretrained_on` are ours: which row of the ablations a method is, if it is one of the paper's own.
+    """
     choose("table", name, PUBLISHED)
-    texts = dict.fromkeys(("group", "method", "reference", "ratio", "backbone"), str)
+    texts = dict.fromkeys(("group", "method", "reference", "ratio", "backbone", "row", "pretrained_on"), str)
     table = pd.read_csv(TABLES_FOLDER / f"{name}.csv", dtype=texts)
     return table.fillna(dict.fromkeys(texts, ""))
 
 
+def ours(name: str) -> dict[str, Row]:
+    """The paper's own networks in a table of `published`, by what it calls them, such as `BiSeNetV2-L`."""
+    rows, lines = _ablations(), published(name).to_dict("records")
+    return {line["method"]: _own(name, rows[line["row"]], line) for line in lines if line["row"]}
+
+
+def _own(name: str, row: Row, line: dict[Any, Any]) -> Row:
+    """A row of the ablations, or one of its own that begins with the weights of such a row."""
+    if not (elsewhere := line.get("pretrained_on")):
+        return row
+    own: dict[str, Any] = {"table": name, "name": f"{row.name}_{elsewhere}", "label": line["method"]}
+    own |= {"miou": line["miou"], "gflops": math.nan, "base": row.id, "pretrained_on": elsewhere}
+    return dataclasses.replace(row, **own)
+
+
 def _row(name: str, line: dict[str, str]) -> Row:
     model = ModelConfig(**_fields(ModelConfig, line))
-    numbers = {key: float(line.get(key) or math.nan) for key in ("knob", "miou", "gflops")}
+    numbers: dict[str, Any] = {key: float(line.get(key) or math.nan) for key in ("knob", "miou", "gflops")}
     decimals = len(line.get("gflops", "").partition(".")[2])
     return Row(name, line["row"], line["label"], model, _fields(TrainConfig, line), **numbers, gflops_decimals=decimals)
 

@@ -31,7 +31,7 @@ from bisenet import budget, paper
 from bisenet.config import plain
 from bisenet.data import choose
 from bisenet.notebook import Parameters
-from bisenet.runs import REPOSITORY, Run, check_writable, datasets, find, lacks, output_folder
+from bisenet.runs import REPOSITORY, Run, check_writable, datasets, find, lacks, output_folder, words
 from bisenet.train import Execution
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -94,7 +94,9 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
 def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
     """The distinct runs that notebooks train: `table_3_semantic_branch` has those of tables 3a, 3b and 3c."""
     numbers = {"_".join(path.stem.split("_")[:2]) for path in paths}
-    tables = [name for name in paper.TABLES if name.rstrip("abc") in numbers]
+    if "figure_10" in numbers:
+        numbers.add("table_7")  # whose two networks it shows
+    tables = [name for name in (*paper.TABLES, *paper.PUBLISHED) if name.rstrip("abc") in numbers]
     return budget.needed(tables, parameters.dataset, parameters.scale, parameters.seeds)
 
 
@@ -136,8 +138,7 @@ def train(runs: list[Run], parameters: Parameters, execution: Execution) -> None
 
     def train_one(run: Run) -> str:
         began = time.monotonic()
-        command = [sys.executable, "-m", "bisenet", "train", "--row", run.row, "--seed", str(run.seed), *more]
-        command += ["--dataset", run.dataset, "--scale", run.scale]
+        command = [sys.executable, "-m", "bisenet", *words(run), *more]
         progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
         done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
         outcome = done.stderr.strip().splitlines()[-1] if done.returncode else "trained"

@@ -66,7 +66,7 @@ def records_folder() -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One row x data set x scale x seed."""
+    """One row x data set x scale x seed, and `base`, the run with whose weights it begins, if any."""
 
     row: str
     dataset: str
@@ -74,6 +74,7 @@ class Run:
     seed: int
     model: ModelConfig
     training: TrainConfig
+    base: Run | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -101,12 +102,23 @@ def _without_later(config: Any) -> dict[str, Any]:
 
 
 def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
-    """The run of a row; ValueError for an unknown data set or scale, or a negative seed."""
+    """The run of a row; ValueError for an unknown data set or scale, or a negative seed.
+
+    A row with a base (Table 8, marked *) begins with the weights of that row's run at the same scale and seed. Its
+    hash holds that of the other run, not of a file: its record is found where the weights are not.
+    """
     if seed < 0:
         raise ValueError(f"seed is {seed}, it must not be negative")
-    training = dataclasses.replace(paper.recipe(dataset, scale), **row.training)
+    base = plan(paper.row(row.base), row.pretrained_on, scale, seed) if row.base else None
+    changes = {**row.training, "initial": base.hash if base else ""}
+    training = dataclasses.replace(paper.recipe(dataset, scale), **changes)
     model = dataclasses.replace(row.model, num_classes=len(DATASETS[dataset].classes))
-    return Run(row.id, dataset, scale, seed, model, training)
+    return Run(row.id, dataset, scale, seed, model, training, base)
+
+
+def words(run: Run) -> list[str]:
+    """The words after `python -m bisenet` that train a run of a row."""
+    return ["train", "--row", run.row, "--dataset", run.dataset, "--scale", run.scale, "--seed", str(run.seed)]
 
 
 def find(run: Run, mine: bool) -> Record | None:
@@ -139,8 +151,8 @@ def get(
 ) -> Record:
     """The record of a run of yours: found, or else trained (or taken up where it was interrupted).
 
-    `weights` is the file with which a run begins whose `training.initial` says so (`bisenet.transfer`). A second
-    process that asks for the same run waits until the first is done and then finds its record.
+    `weights` is the file with which a run begins whose `training.initial` says so (`bisenet.transfer`); those of a
+    base are found. A second process that asks for the same run waits until the first is done and then finds its record.
     """
     execution = execution or Execution()
     if not execution.several and (record := find(run, mine=True)):
@@ -148,7 +160,11 @@ def get(
     run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
     if run.training.pretrained:
         imagenet_weights(run.model.backbone)  # so are weights that are not there
-    if run.training.initial != (fingerprint(weights) if weights else ""):
+    if run.base:
+        if missing := lacks(run):
+            raise ValueError(f"{run.name} cannot begin. {missing}")
+        weights = weights_path(run.base)
+    elif run.training.initial != (fingerprint(weights) if weights else ""):
         raise ValueError(f"{run.name} begins with the weights {run.training.initial or 'of nobody'}, given: {weights}")
     train_set, test_set = datasets(run, data_root)
     check_writable(_folder(run))
@@ -195,7 +211,7 @@ def collect(
 ) -> dict[str, list[Record]]:
     """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`).
 
-    A row that begins with ImageNet weights is left out, with the reason, where these are not on this machine.
+    A row that begins with weights is left out, with the reason, where these are not on this machine (`lacks`).
     """
     runs = {row.id: [plan(row, dataset, scale, seed) for seed in seeds] for row in rows}
     if train:
@@ -215,7 +231,11 @@ def _announced(run: Run, **options: Any) -> Record | None:
 
 
 def lacks(run: Run) -> str:
-    """What a run needs and this machine does not have, or nothing."""
+    """Why a run cannot begin with the weights that it should begin with on this machine, or nothing."""
+    if run.base and run.base.dataset == run.dataset:
+        return f"It begins with weights from {run.dataset}, so it is for other data sets."
+    if run.base and not weights_path(run.base).is_file():
+        return f"It begins with weights that are not there: python -m bisenet {' '.join(words(run.base))}"
     try:
         if run.training.pretrained:
             imagenet_weights(run.model.backbone)
@@ -309,7 +329,7 @@ def _beginning(run: Run, weights: str | Path | None) -> tuple[BiSeNetV2, str]:
     model = BiSeNetV2(run.model)
     if run.training.pretrained and model.semantic:
         load_imagenet(model.semantic, run.model.backbone)
-    return model, carry_over(model, weights) if weights else ""
+    return model, f"{carry_over(model, weights)}; from {fingerprint(weights)}" if weights else ""
 
 
 def _used(dataset: PairDataset, limit: int | None) -> int:

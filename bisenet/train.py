@@ -67,7 +67,7 @@ class TrainConfig:
     booster_weight: float = 1.0
     pretrained: bool = False  # Table 6: a Semantic Branch from torchvision begins with its ImageNet weights
     protocol: str = "paper"  # of evaluation, `bisenet.protocols`
-    initial: str = ""  # hash of the weights file that the network begins with, all but the classifiers
+    initial: str = ""  # hash of the weights file, or of the run, that the network begins with, all but the classifiers
 
     def __post_init__(self) -> None:
         settle(self)

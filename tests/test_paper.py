@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bisenet.data import DATASETS, open_dataset
-from bisenet.model import BOOSTER_POSITIONS, BiSeNetV2
-from bisenet.paper import RECIPES, SCALES, TABLES, published, recipe, row, table
+from bisenet.model import BOOSTER_POSITIONS, BiSeNetV2, ModelConfig
+from bisenet.paper import RECIPES, SCALES, TABLES, ours, published, recipe, row, table
 
 # Rows, sum of the mIoU column, sum of the GFLOPs column, added up from the paper's pages.
 SUMS = {
@@ -68,17 +68,38 @@ def test_a_row_of_several_tables_is_one_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "sums"),
+    ("name", "groups", "sums"),
     [
-        ("table_7", 27, {"miou_val": 929.8, "miou_test": 1863.8, "fps": 1264.28}),
-        ("table_8", 20, {"miou": 1338.21, "fps": 995.35}),
-        ("table_9", 7, {"miou": 192.4, "pixacc": 294.2, "fps": 186.7}),
+        ("table_7", {"large": 10, "small": 17}, {"miou_val": 929.8, "miou_test": 1863.8, "fps": 1264.28}),
+        ("table_8", {"large": 8, "small": 12}, {"miou": 1338.21, "fps": 995.35}),
+        ("table_9", {"large": 4, "small": 3}, {"miou": 192.4, "pixacc": 294.2, "fps": 186.7}),
     ],
 )
-def test_published_tables(name: str, rows: int, sums: dict[str, float]) -> None:
+def test_published_tables(name: str, groups: dict[str, int], sums: dict[str, float]) -> None:
     printed = published(name)
-    assert len(printed) == rows
+    assert printed["group"].value_counts().to_dict() == groups
     assert printed[list(sums)].sum().round(2).to_dict() == sums
+
+
+def test_the_paper_s_own_networks_are_rows_of_the_ablations() -> None:
+    """Those of Table 7 have the mIoU of their rows; those of Table 8 marked * begin with such a row's weights."""
+    for name in ("table_7", "table_9"):
+        assert {method: r.id for method, r in ours(name).items()} == {
+            "BiSeNetV2": "table_2.ohem",
+            "BiSeNetV2-L": "table_6.large",
+        }
+    printed = published("table_7").set_index("method")["miou_val"]
+    assert all(round(r.miou, 1) == printed[method] for method, r in ours("table_7").items())
+    small, large = ours("table_7").values()
+    assert (small.model, large.model) == (ModelConfig(), BiSeNetV2.large().config)
+    assert small.training["ohem"] and large.training["ohem"]
+    begun = list(ours("table_8").values())[2:]
+    assert [(r.id, r.base, r.pretrained_on, r.miou) for r in begun] == [
+        ("table_8.ohem_cityscapes", "table_2.ohem", "cityscapes", 76.7),
+        ("table_8.large_cityscapes", "table_6.large", "cityscapes", 78.5),
+    ]
+    assert [r.model for r in begun] == [small.model, large.model]
+    assert all(row(r.id).label == r.label for r in [small, large, *begun])
 
 
 @pytest.mark.parametrize(
