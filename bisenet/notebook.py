@@ -143,15 +143,18 @@ def commands(name: str, parameters: Parameters) -> None:
 
 
 def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> list[np.ndarray]:
-    """Class maps (H, W) of images (H, W, 3) by your network of a row, with the first seed; none where you have none.
+    """Class maps (H, W) of images (H, W, 3) by the network of a row; none where there is none.
 
-    On embedded scenes the shipped network stands in for the row that it is of.
+    With `train` it is yours, of the first seed; otherwise the one that came with the repository, which knows the
+    embedded scenes and is of the row `table_2.ohem`.
     """
     run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
     path, protocol = runs.weights_path(run), run.training.protocol
-    if not path.is_file() and (row.id, run.dataset) == ("table_2.ohem", "streets"):
+    if not parameters.train:
+        if (row.id, run.dataset) != ("table_2.ohem", "streets"):
+            return []
         path, protocol = SHIPPED_WEIGHTS, "full"  # it was trained on pictures at their own size
-    if not path.is_file():
+    elif not path.is_file():
         return []
     print(f"{row.id}: {'the shipped weights' if path == SHIPPED_WEIGHTS else 'yours'}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
