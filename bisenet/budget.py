@@ -21,8 +21,9 @@ from torch import Tensor
 from bisenet import paper
 from bisenet.data import DATASETS
 from bisenet.memory import Trial, attempt
+from bisenet.origin import describe_device
 from bisenet.protocols import predict
-from bisenet.runs import Run, describe_device, find, lacks, plan
+from bisenet.runs import Run, find, lacks, plan
 from bisenet.train import Execution
 
 

@@ -15,9 +15,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
+from bisenet.benchmarks import HEADERS, SERVER, pairs
 from bisenet.data import IGNORE, DatasetInfo
 from bisenet.paper import Row
-from bisenet.report import HEADERS, NOT_RUN, SERVER, pairs
+from bisenet.report import NOT_RUN
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 OURS, PAPER, BAD = "#0072B2", "#999999", "#D55E00"
@@ -49,7 +50,7 @@ def dots(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
 
 
 def methods(table: pd.DataFrame, setting: str) -> Figure:
-    """Every method of a table of `report.beside` as a dot, by groups; the paper's own networks marked, ours beside."""
+    """Every method of a table of `benchmarks.beside` as a dot, by groups; the paper's own networks marked, ours beside."""
     scores = pairs(table)
     figure, panels = plt.subplots(
         1, len(scores), figsize=(9.6, 0.21 * len(table) + 1.4), sharey=True, squeeze=False, layout="constrained"
@@ -140,8 +141,8 @@ def _finish(figure: Figure, panels: Sequence[Axes]) -> Figure:
 def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) -> Figure:
     """Figure 1: accuracy against speed, as published (`paper.published("table_7")`) and once for each record of ours.
 
-    `measured` has tables of `report.speeds` by the title of their record; one without a number has no panel. A network
-    that Table 7 does not have is a hollow mark at the bottom.
+    `measured` has tables of `timings.measured` by the title of their record; one without a number has no panel. A
+    network that Table 7 does not have is a hollow mark at the bottom.
     """
     tables = {title: table for title, table in measured.items() if table["fps"].notna().any()}
     count = 1 + len(tables)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from bisenet import cost, figures, paper, peers, report, runs, speed
+from bisenet import benchmarks, cost, figures, paper, peers, report, runs, speed, timings
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, choose
 from bisenet.data.miniature import SIZES as MINIATURES
@@ -79,7 +79,7 @@ def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list
 
 
 def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd.DataFrame]]:
-    """Records of speed and their tables (`report.speeds`), by title: those that came with the repository.
+    """Records of speed and their tables (`timings.measured`), by title: those that came with the repository.
 
     With `train` all networks are timed now, as long as `speed.EFFORT` has it for the scale. The GFLOPs are counted
     anew. Without any record there is one table that says "not run".
@@ -91,7 +91,7 @@ def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd
     records = speed.records(folder)
     gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
     found = records or {"this machine": {"networks": {}}}
-    return records, {title: report.speeds(record, gflops) for title, record in found.items()}
+    return records, {title: timings.measured(record, gflops) for title, record in found.items()}
 
 
 def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[runs.Record]]:
@@ -102,9 +102,9 @@ def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[runs.
 
 
 def compare(name: str, parameters: Parameters) -> tuple[dict[str, list[runs.Record]], pd.DataFrame]:
-    """The records of the paper's own networks in Table 7, 8 or 9, and the table with ours beside (`report.beside`)."""
+    """The records of the paper's own networks in Table 7, 8 or 9, and its table with ours (`benchmarks.beside`)."""
     records = collect(list(paper.ours(name).values()), parameters)
-    return records, report.beside(name, records)
+    return records, benchmarks.beside(name, records)
 
 
 def takes(name: str, parameters: Parameters) -> pd.DataFrame:

@@ -31,7 +31,8 @@ from bisenet import budget, paper
 from bisenet.config import plain
 from bisenet.data import choose
 from bisenet.notebook import Parameters
-from bisenet.runs import REPOSITORY, Run, check_writable, datasets, find, lacks, output_folder, words
+from bisenet.origin import REPOSITORY
+from bisenet.runs import Run, check_writable, datasets, find, lacks, output_folder, words
 from bisenet.train import Execution
 
 NOTEBOOKS = REPOSITORY / "notebooks"

@@ -13,17 +13,13 @@ import datetime
 import hashlib
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
-import torchvision
 from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 
@@ -35,10 +31,9 @@ from bisenet.data.cityscapes import Cityscapes
 from bisenet.evaluate import evaluate, export
 from bisenet.files import write_json
 from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.origin import REPOSITORY, describe_device, git_state, versions
 from bisenet.train import Execution, TrainConfig, Watcher, fit, synchronises
 from bisenet.transfer import carry_over, fingerprint
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 Record = dict[str, Any]
 
@@ -378,43 +373,3 @@ def thin(losses: np.ndarray, points: int = 200) -> dict[str, list[float]]:
     stretches = np.array_split(losses.astype(np.float64), min(points, len(losses)))
     ends = np.cumsum([len(stretch) for stretch in stretches])
     return {"iteration": ends.tolist(), "loss": [round(float(stretch.mean()), 5) for stretch in stretches]}
-
-
-def describe_device(device: torch.device) -> dict[str, Any]:
-    """The processor in general words: CPU model and cores, and the GPU's name if it was used."""
-    described: dict[str, Any] = {"cpu": _cpu_model(), "cores": os.cpu_count()}
-    if device.type == "cuda":
-        described["gpu"] = torch.cuda.get_device_name(device)
-    return described
-
-
-def _cpu_model() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "lightning": lightning.__version__,
-        "numpy": np.__version__,
-    }
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and whether the package differs from it; both None outside a repository."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", "bisenet")
-    return {"commit": commit, "dirty": None if changes is None else bool(changes)}

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bisenet import peers, runs
+from bisenet import origin, peers, runs
 from bisenet.config import Size
 from bisenet.files import write_json
 from bisenet.model import upsample
@@ -158,7 +158,7 @@ def _timed(network: Network, device: torch.device, iterations: int, limit: float
 def _machine(device: torch.device) -> dict[str, Any]:
     """What all networks of one record have in common."""
     return {
-        **{"device": runs.describe_device(device), "threads": torch.get_num_threads()},
+        **{"device": origin.describe_device(device), "threads": torch.get_num_threads()},
         **{"engine": ENGINE, "precision": PRECISION},
         **{"batch": 1, "frame": list(FRAME), "classes": CLASSES, "resize": "bilinear", "memory_format": "contiguous"},
     }
@@ -177,7 +177,7 @@ def _name(record: runs.Record) -> str:
 
 def _process(device: torch.device) -> dict[str, Any]:
     """What else can move a number; networks may be timed by several processes, so each has its own."""
-    versions = runs.versions()
+    versions = origin.versions()
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         versions["pytorchcv"] = importlib.metadata.version("pytorchcv")
     on_device: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
@@ -186,7 +186,7 @@ def _process(device: torch.device) -> dict[str, Any]:
         on_device |= {"cudnn_benchmark": True, "tf32_convolutions": True}  # by cudnn.flags in `_timed`
     return {
         "versions": versions,
-        "git": runs.git_state(),
+        "git": origin.git_state(),
         **on_device,
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
     }

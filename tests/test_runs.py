@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import bisenet
-from bisenet import budget, figures, paper, report, reproduce, runs
+from bisenet import benchmarks, budget, figures, paper, report, reproduce, runs
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, miniature, open_dataset
 from bisenet.evaluate import evaluate, miou
@@ -39,7 +39,8 @@ def results(tmp_path, monkeypatch):
 
 def test_imports_go_up_only():
     names = "streets config files data augment backbones model readings cost protocols evaluate loss train memory "
-    names += "transfer paper peers runs speed rehearse budget report figures notebook reproduce __main__"
+    names += "transfer paper origin peers runs speed rehearse budget report timings benchmarks figures notebook "
+    names += "reproduce __main__"
     order = names.split()
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
@@ -192,32 +193,32 @@ def test_a_row_that_begins_with_another_run_s_weights(tmp_path, capsys):
 
 def test_tables_of_other_methods_without_a_record():
     for name, numbers in (("table_7", 1), ("table_8", 1), ("table_9", 2)):
-        shown = report.show_beside(report.beside(name, {}), "x, y")
+        shown = benchmarks.show(benchmarks.beside(name, {}), "x, y")
         ours = shown[[column for column in shown if column.endswith("ours (x, y)")]]
         assert ours.shape[1] == numbers
         own = shown["n"] == "0"
         assert own.sum() == len(paper.ours(name))
         assert (ours[own] == report.NOT_RUN).all(axis=None) and (ours[~own] == "").all(axis=None)
-        differences = report.differences_beside(name, report.beside(name, {}), {}, paper.PUBLISHED[name], "paper")
-        assert set(differences["ours"]) <= {report.NOT_RUN, report.SERVER}
-        assert (report.conditions(name, {})["data set"] == report.NOT_RUN).all()
+        differences = benchmarks.differences(name, benchmarks.beside(name, {}), {}, paper.PUBLISHED[name], "paper")
+        assert set(differences["ours"]) <= {report.NOT_RUN, benchmarks.SERVER}
+        assert (benchmarks.conditions(name, {})["data set"] == report.NOT_RUN).all()
 
 
 def test_our_scores_beside_the_paper_s_and_why_they_differ():
     record = runs.find(runs.plan(paper.row("table_2.ohem"), "camvid", "short", 0), mine=False)
     records = {"table_2.ohem": [record, record]}
-    table = report.beside("table_8", records)
+    table = benchmarks.beside("table_8", records)
     line = table.set_index("method").loc["BiSeNetV2"]
     assert (line["miou_ours"], line["miou_std"], line["n"]) == (pytest.approx(52.59, abs=0.01), 0, 2)
     assert table["n"].sum() == 2  # the same row with other first weights is not this run
-    why = report.differences_beside("table_8", table, records, "camvid", "short").loc[("mIoU %", "BiSeNetV2")]
+    why = benchmarks.differences("table_8", table, records, "camvid", "short").loc[("mIoU %", "BiSeNetV2")]
     assert why.tolist() == ["72.4", "52.59 ± 0.00", "-19.81", "other budget and size"]
-    condition = report.conditions("table_8", {"table_2.ohem": [{**record, "images": {"train": 468, "test": 5}}]}).iloc[
-        0
-    ]
+    condition = benchmarks.conditions(
+        "table_8", {"table_2.ohem": [{**record, "images": {"train": 468, "test": 5}}]}
+    ).iloc[0]
     assert condition["test images"] == "5 of 233 (test)" and condition["protocol"] == "paper"
-    assert report.standing(table).loc[("BiSeNetV2", "mIoU %")].tolist() == ["72.4", "7 of 8", "7 of 8"]
-    assert (report.recipes("table_8", "camvid", "paper")["differs"] == "").all()
+    assert benchmarks.standing(table).loc[("BiSeNetV2", "mIoU %")].tolist() == ["72.4", "7 of 8", "7 of 8"]
+    assert (benchmarks.recipes("table_8", "camvid", "paper")["differs"] == "").all()
 
 
 def test_examples_without_a_network_say_so():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bisenet import figures, paper, peers, report, speed
+from bisenet import figures, paper, peers, speed, timings
 from bisenet.__main__ import main
 from bisenet.peers import NETWORKS, Network
 
@@ -87,7 +87,7 @@ def test_the_record_says_all_and_is_read_again(small, results, capsys):
     assert {"iterations_asked", "limit", "versions", "git", "load", "omp_wait_policy", "date"} < set(entry["process"])
     timing = speed.timing_of(entry)
     assert (timing.iterations, timing.warm_up) == (3, 3) and timing.low <= timing.median <= timing.high
-    table = report.speeds(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
+    table = timings.measured(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
     assert table["fps"]["ENet"] == pytest.approx(1000 / timing.median)
     assert table["fps"].notna().sum() == 2
 
@@ -161,7 +161,7 @@ def fake_record(milliseconds):
     ids=["slow", "fast", "all alike"],
 )
 def test_labels_of_figure_1_cover_nothing(milliseconds):
-    table = report.speeds(fake_record(milliseconds), dict.fromkeys((network.name for network in NETWORKS), 1.0))
+    table = timings.measured(fake_record(milliseconds), dict.fromkeys((network.name for network in NETWORKS), 1.0))
     figure = figures.speed_accuracy(
         paper.published("table_7"), {"here": table, "there": table.assign(fps=float("nan"))}
     )
@@ -178,9 +178,9 @@ def test_labels_of_figure_1_cover_nothing(milliseconds):
 
 def test_ratios_say_what_is_not_run():
     gflops = dict.fromkeys((network.name for network in NETWORKS), 1.0)
-    table = report.speeds(fake_record([10.0] + [20.0] * 12), gflops)
-    ratios = report.speed_ratios({"here": table, "there": table.assign(fps=float("nan"))})
+    table = timings.measured(fake_record([10.0] + [20.0] * 12), gflops)
+    ratios = timings.ratios({"here": table, "there": table.assign(fps=float("nan"))})
     assert ratios.loc[("here", "ENet")].to_list() == ["2.03", "2", "x 0.99", "same order; other device and engine"]
     assert ratios.loc[("there", "ENet")].to_list() == ["2.03", "not run", "", "no record"]
     assert ratios.loc["here", "why"].str.startswith("opposite order").sum() == 0
-    assert report.show_speeds({"x": table})["FPS here (x)"]["SegNet"] == "50"
+    assert timings.show({"x": table})["FPS here (x)"]["SegNet"] == "50"
