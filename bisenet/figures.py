@@ -50,7 +50,7 @@ def dots(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
 
 
 def methods(table: pd.DataFrame, setting: str) -> Figure:
-    """Every method of a table of `benchmarks.beside` as a dot, by groups; the paper's own networks marked, ours beside."""
+    """Every method of a table of `benchmarks.beside` as a dot, by groups; the paper's own marked, ours beside."""
     scores = pairs(table)
     figure, panels = plt.subplots(
         1, len(scores), figsize=(9.6, 0.21 * len(table) + 1.4), sharey=True, squeeze=False, layout="constrained"
