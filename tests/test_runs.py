@@ -37,8 +37,10 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    names = "streets config files data augment backbones model readings cost protocols evaluate loss train memory "
-    names += "transfer paper peers runs speed rehearse budget report figures notebook reproduce __main__"
+    names = "streets config files data augment backbones model readings cost protocols evaluate explain loss train "
+    names += (
+        "memory transfer paper peers runs speed rehearse budget report figures diagrams notebook reproduce __main__"
+    )
     order = names.split()
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
