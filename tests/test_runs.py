@@ -22,8 +22,8 @@ from bisenet import budget, paper, report, reproduce, runs
 from bisenet.__main__ import main
 from bisenet.data import open_dataset
 from bisenet.evaluate import evaluate, miou
-from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
-from bisenet.notebook import Parameters
+from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.notebook import Parameters, subject
 from bisenet.train import Execution
 
 HERE = Execution(accelerator="cpu", workers=0)
@@ -212,6 +212,15 @@ def test_shipped_weights():
     matrix = evaluate(model, scenes, (256, 512), torch.device("cpu"), range(300, 320)).numpy()
     printed = re.search(r"\*\*([\d.]+) % mIoU", (SHIPPED_WEIGHTS.parent / "README.md").read_text())
     assert abs(miou(matrix) - float(printed[1])) < 6
+
+
+def test_pictures_are_of_your_run_if_there_is_one(capsys):
+    run = runs.plan(paper.row("table_2.ohem"), "streets", "smoke", 1)
+    BiSeNetV2(run.model).save(runs.weights_path(run))
+    for seed, train, size in ((1, True, run.training.test_size), (0, True, SHIPPED_SIZE), (1, False, SHIPPED_SIZE)):
+        model, scenes, seen = subject(Parameters(scale="smoke", seeds=[seed], train=train))
+        assert (seen, scenes.info.name, model.training) == (size, "streets", False)
+        assert (run.name in capsys.readouterr().out) == (size != SHIPPED_SIZE)
 
 
 def test_camvid_record():
