@@ -22,22 +22,11 @@ from torch import Tensor, nn
 
 from bisenet.config import Size
 from bisenet.cost import PAPER_INPUT
-from bisenet.model import (
-    BilateralGuidedAggregation,
-    BiSeNetV2,
-    ContextEmbedding,
-    GatherExpansion,
-    Stem,
-)
+from bisenet.model import BilateralGuidedAggregation, BiSeNetV2, ContextEmbedding, GatherExpansion, Stem
 
 # Tints of Okabe and Ito's colours, told apart by colour-blind readers too; the same kind has the same in every figure.
-CONV, DEPTHWISE, RESAMPLE, POINTWISE, BLOCK = (
-    "convolution",
-    "depth-wise",
-    "resampling",
-    "element by element",
-    "block of layers",
-)
+CONV, DEPTHWISE, RESAMPLE = "convolution", "depth-wise", "resampling"
+POINTWISE, BLOCK = "element by element", "block of layers"
 COLOURS = {CONV: "#A6D5F2", DEPTHWISE: "#8FD1BE", RESAMPLE: "#F6D08A", POINTWISE: "#E4E4E4", BLOCK: "#E8BFD5"}
 
 Point = tuple[float, float]
@@ -56,7 +45,7 @@ class Traced:
     inputs: dict[nn.Module, Shape]
     outputs: dict[nn.Module, Shape]
 
-    def all(self, kind: type) -> list[tuple[str, Any]]:
+    def of_kind(self, kind: type) -> list[tuple[str, Any]]:
         """The modules of a kind with their names; ValueError if there is none."""
         found = [(name, module) for name, module in self.model.named_modules() if isinstance(module, kind)]
         if not found:
@@ -151,7 +140,7 @@ def _expansion(layer: Any) -> int:
     return gather.out_channels // gather.in_channels
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _shape(shape: Shape) -> str:
     channels, height, width = shape
     return f"{height}×{width}×{channels}"
 
@@ -308,7 +297,7 @@ def _head(head: Any) -> str:
 def stem_and_context(model: BiSeNetV2) -> Figure:
     """Figure 4: the stem (a) and the context embedding block (b)."""
     traced, sheet = trace(model), Sheet(9.6, 5.3)
-    name, stem = traced.all(Stem)[0]
+    name, stem = traced.of_kind(Stem)[0]
     image = sheet.start(2.4, f"(a) stem: {name}", traced.inputs[stem])
     conv = sheet.column(image, 2.4, 1.1, traced.steps(stem.conv))
     joined = sheet.box(2.4, 3.3, "concatenate", POINTWISE, height=0.3)
@@ -316,7 +305,7 @@ def stem_and_context(model: BiSeNetV2) -> Figure:
         sheet.elbow(sheet.column(conv, x, 1.1 + PITCH, traced.steps(path)), joined)
     sheet.end(sheet.column(joined, 2.4, 4.0, traced.steps(stem.fuse)), traced.outputs[stem])
 
-    name, block = traced.all(ContextEmbedding)[0]
+    name, block = traced.of_kind(ContextEmbedding)[0]
     above = sheet.start(7.0, f"(b) context embedding: {name}", traced.inputs[block])
     pool = ("global average pool", RESAMPLE, traced.inputs[block])
     embedded = sheet.column(above, 7.0, 1.1, [pool, *traced.steps(block.norm, block.embed)])
@@ -331,7 +320,7 @@ def gather_expansion(model: BiSeNetV2) -> Figure:
     """Figure 5, b and c: the first gather-and-expansion layers with stride 1 and with stride 2."""
     traced, sheet = trace(model), Sheet(9.6, 6.1)
     for x, title, identity in ((1.5, "(b) stride 1", True), (5.9, "(c) stride 2", False)):
-        layers = traced.all(GatherExpansion)
+        layers = traced.of_kind(GatherExpansion)
         name, layer = next(pair for pair in layers if isinstance(pair[1].shortcut, nn.Identity) == identity)
         above = sheet.start(x, f"{title}, expansion {_expansion(layer)}: {name}", traced.inputs[layer])
         last = sheet.column(above, x, 1.1, traced.steps(layer.main))
@@ -351,7 +340,7 @@ def gather_expansion(model: BiSeNetV2) -> Figure:
 def guided_aggregation(model: BiSeNetV2) -> Figure:
     """Figure 6: Bilateral Guided Aggregation; left at the resolution of the details, right at that of the semantics."""
     traced, sheet = trace(model), Sheet(9.6, 6.9)
-    _, bga = traced.all(BilateralGuidedAggregation)[0]
+    _, bga = traced.of_kind(BilateralGuidedAggregation)[0]
     fine, coarse = traced.outputs[bga.detail_keep], traced.outputs[bga.semantic_keep]
     upsample = _upsample(coarse, fine)
     sigmoid = [("sigmoid", POINTWISE, shape) for shape in (fine, coarse)]
