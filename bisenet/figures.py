@@ -21,7 +21,7 @@ from bisenet.paper import Row
 from bisenet.report import NOT_RUN
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-OURS, PAPER, BAD = "#0072B2", "#999999", "#D55E00"
+OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
 RED = BAD  # the paper's Figure 1 has its own networks in red
 
 REAL_TIME = 30  # frames per second
@@ -278,11 +278,75 @@ def _scenes(columns: Mapping[str, Sequence[np.ndarray]], info: DatasetInfo) -> F
 
 def _errors(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """The image in pale grey, wrong pixels in colour."""
-    grey = (160 + image.mean(axis=2) * 0.35).astype(np.uint8)
-    picture = np.repeat(grey[..., None], 3, axis=2)
+    picture = _grey(image)
     wrong = (truth != predicted) & (truth != IGNORE)
     picture[wrong] = [int(BAD[i : i + 2], 16) for i in (1, 3, 5)]
     return picture
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """The image in pale grey, still RGB."""
+    return np.repeat((160 + image.mean(axis=2, keepdims=True) * 0.35).astype(np.uint8), 3, axis=2)
+
+
+def activations(
+    titles: Sequence[str], lines: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]], scaling: str
+) -> Figure:
+    """Figure 8: a picture (H, W, 3) | activation maps (H, W) in [0, 1], one line an example, with its label.
+
+    `titles` are those of the columns; `scaling` says what 0 and 1 are in the colour bar.
+    """
+    height = 9.2 / len(titles) * lines[0][1].shape[0] / lines[0][1].shape[1] + 0.1
+    size = (9.6, len(lines) * height + 0.9)
+    figure, grid = plt.subplots(len(lines), len(titles), figsize=size, squeeze=False, layout="constrained")
+    for cells, (label, picture, maps) in zip(grid, lines, strict=True):
+        cells[0].imshow(picture)
+        cells[0].set_ylabel(label, fontsize=9)
+        for cell, each in zip(cells[1:], maps, strict=True):
+            shown = cell.imshow(each, cmap="magma", vmin=0, vmax=1)
+        for cell in cells:
+            cell.set(xticks=[], yticks=[])
+    for cell, title in zip(grid[0], titles, strict=True):
+        cell.set_title(title, fontsize=9)
+    bar = figure.colorbar(shown, ax=grid, location="bottom", aspect=40, shrink=0.5, pad=0.02)
+    bar.set_label(scaling, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
+    return figure
+
+
+def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, str]) -> Figure:
+    """Tables of `explain.boundary_ratios`, by network: ratio against radius, a panel for each of the named methods.
+
+    Stages are told apart by colour and mark, networks by line. Bars are two standard errors of the mean over images.
+    """
+    options: dict[str, Any] = {"figsize": (9.6, 3.6), "squeeze": False, "layout": "constrained"}
+    figure, (panels,) = plt.subplots(1, len(names), sharey=True, **options)
+    for axes, (method, title) in zip(panels, names.items(), strict=True):
+        axes.axhline(1, color="black", linewidth=0.8)
+        for (network, table), line in zip(measured.items(), ("-", ":"), strict=True):
+            images = table[table["method"] == method].groupby(["stage", "radius", "image"])["ratio"].mean()
+            of_radius = images.groupby(["stage", "radius"])
+            mean, error = of_radius.mean().unstack(), 2 * of_radius.sem().unstack()
+            for stage, colour_of, mark in zip(mean.index, (OURS, GREEN, BAD), "os^", strict=True):
+                style: dict[str, Any] = {"fmt": mark + line, "color": colour_of, "capsize": 2, "markersize": 5}
+                axes.errorbar(mean.columns, mean.loc[stage], error.loc[stage], label=f"{stage}, {network}", **style)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("pixels from a label boundary, at most")
+        axes.set_title(title, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of the map / chance")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
+    )
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
+    return figure
+
+
+def highlighted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3) in pale grey, but for the pixels of a mask."""
+    return np.where(mask[..., None], image, _grey(image))
 
 
 def loss_curve(losses: np.ndarray, axes: Axes) -> None:

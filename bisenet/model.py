@@ -44,6 +44,7 @@ from bisenet.files import read_safetensors, write_safetensors
 
 # Weights trained on the embedded scenes; `weights/README.md` says how, and how good they are.
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "streets.safetensors"
+SHIPPED_SIZE = (256, 512)  # of the scenes on which they were tested, and at which the network saw them
 
 AGGREGATIONS = ("bga", "sum", "concat", "none")
 BOOSTER_POSITIONS = ("stage2", "stage3", "stage4", "stage5_4", "stage5_5")

@@ -13,10 +13,11 @@ import torch
 from IPython.display import display
 
 from bisenet import benchmarks, cost, figures, paper, peers, report, runs, speed, timings
+from bisenet.config import Size
 from bisenet.cost import variant_cost
-from bisenet.data import DATASETS, choose
+from bisenet.data import DATASETS, PairDataset, choose, open_dataset
 from bisenet.data.miniature import SIZES as MINIATURES
-from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
 from bisenet.paper import SCALES, Row
 from bisenet.protocols import predict
 from bisenet.train import Progress, print_progress
@@ -161,6 +162,23 @@ def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> l
     model = BiSeNetV2.load(path).to(device)
     scores = (predict(model, image, run.training.test_size, device, protocol) for image in images)
     return [of_image.argmax(1)[0].cpu().numpy() for of_image in scores]
+
+
+def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
+    """A trained network, images that it has not seen, and the size at which it sees them, (height, width).
+
+    With `train` it is that of your own run of Table 2's last row with the first of the seeds, if there is one, on its
+    test split and on the GPU if there is one; otherwise that of the repository, on embedded scenes. Prints which.
+    """
+    run = runs.plan(paper.row("table_2.ohem"), parameters.dataset, parameters.scale, parameters.seeds[0])
+    if not (parameters.train and runs.weights_path(run).is_file()):
+        print("the weights that came with the repository, on embedded scenes")
+        return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
+    print(f"the weights of your run {run.name}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {"root": parameters.data_root or None, "size": run.training.image_size}
+    test_set = open_dataset(run.dataset, run.training.test_split, **options)
+    return BiSeNetV2.load(runs.weights_path(run)).to(device), test_set, run.training.test_size
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:

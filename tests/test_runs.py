@@ -22,8 +22,8 @@ from bisenet import benchmarks, budget, figures, paper, report, reproduce, runs
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, miniature, open_dataset
 from bisenet.evaluate import evaluate, miou
-from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
-from bisenet.notebook import Parameters
+from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.notebook import Parameters, subject
 from bisenet.train import Execution
 from bisenet.transfer import fingerprint
 
@@ -38,8 +38,12 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    names = "streets config files data augment backbones model readings cost protocols evaluate loss train memory "
-    names += "transfer paper origin peers runs speed rehearse budget report timings benchmarks figures notebook "
+    names = (
+        "streets config files data augment backbones model readings cost protocols evaluate explain loss train memory "
+    )
+    names += (
+        "transfer paper origin peers runs speed rehearse budget report timings benchmarks figures diagrams notebook "
+    )
     names += "reproduce __main__"
     order = names.split()
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
@@ -288,6 +292,15 @@ def test_shipped_weights():
     matrix = evaluate(model, scenes, (256, 512), torch.device("cpu"), range(300, 320)).numpy()
     printed = re.search(r"\*\*([\d.]+) % mIoU", (SHIPPED_WEIGHTS.parent / "README.md").read_text())
     assert abs(miou(matrix) - float(printed[1])) < 6
+
+
+def test_pictures_are_of_your_run_if_there_is_one(capsys):
+    run = runs.plan(paper.row("table_2.ohem"), "streets", "smoke", 1)
+    BiSeNetV2(run.model).save(runs.weights_path(run))
+    for seed, train, size in ((1, True, run.training.test_size), (0, True, SHIPPED_SIZE), (1, False, SHIPPED_SIZE)):
+        model, scenes, seen = subject(Parameters(scale="smoke", seeds=[seed], train=train))
+        assert (seen, scenes.info.name, model.training) == (size, "streets", False)
+        assert (run.name in capsys.readouterr().out) == (size != SHIPPED_SIZE)
 
 
 def test_camvid_record():

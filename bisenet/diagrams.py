@@ -1,0 +1,382 @@
+"""Figures 3 to 7 of the paper, drawn from a network: another `ModelConfig`, another picture.
+
+Kernels, strides, channels, repeats and sizes are read from the modules and from one pass on the "meta" device, where
+tensors have shapes and no numbers. Written down here is only what a module does not tell: how the arrows run, and the
+operations that are functions and no modules (sums, products, sigmoids, upsampling). Shapes are height x width x
+channels.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Patch
+from torch import Tensor, nn
+
+from bisenet.config import Size
+from bisenet.cost import PAPER_INPUT
+from bisenet.model import BilateralGuidedAggregation, BiSeNetV2, ContextEmbedding, GatherExpansion, Stem
+
+# Tints of Okabe and Ito's colours, told apart by colour-blind readers too; the same kind has the same in every figure.
+CONV, DEPTHWISE, RESAMPLE = "convolution", "depth-wise", "resampling"
+POINTWISE, BLOCK = "element by element", "block of layers"
+COLOURS = {CONV: "#A6D5F2", DEPTHWISE: "#8FD1BE", RESAMPLE: "#F6D08A", POINTWISE: "#E4E4E4", BLOCK: "#E8BFD5"}
+
+Point = tuple[float, float]
+Shape = tuple[int, ...]  # (C, H, W)
+Step = tuple[str, str, Shape]  # what stands in a box, its kind, the shape that comes in
+
+
+# --- what the network says ------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A network on the "meta" device, and the shapes that went into and out of each of its modules."""
+
+    model: BiSeNetV2
+    inputs: dict[nn.Module, Shape]
+    outputs: dict[nn.Module, Shape]
+
+    def of_kind(self, kind: type) -> list[tuple[str, Any]]:
+        """The modules of a kind with their names; ValueError if there is none."""
+        found = [(name, module) for name, module in self.model.named_modules() if isinstance(module, kind)]
+        if not found:
+            raise ValueError(f"this network has no {kind.__name__}, so there is nothing to draw: {self.model.config}")
+        return found
+
+    def steps(self, *modules: nn.Module) -> list[Step]:
+        """A box for each step of a chain of modules, and the shape that comes into it."""
+        return [(*_step(layer), self.inputs[layer]) for module in modules for layer in _layers(module)]
+
+
+def trace(model: BiSeNetV2, size: Size = PAPER_INPUT) -> Traced:
+    """Run a copy of a network, and its booster heads, on an image of (height, width); heads in the paper's order."""
+    ghost = copy.deepcopy(model).to("meta").eval()
+    traced = Traced(ghost, {}, {})
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if isinstance(output, Tensor):
+            traced.inputs[module], traced.outputs[module] = tuple(inputs[0].shape[1:]), tuple(output.shape[1:])
+
+    for module in ghost.modules():
+        module.register_forward_hook(note)
+    images = torch.empty(1, 3, *size, device="meta")
+    ghost(images, classify_first=False)
+    features = ghost.features(images)
+    for position, head in ghost.booster.items():
+        head(features[position], size, classify_first=False)
+    return traced
+
+
+POOLING = (nn.MaxPool2d, nn.AvgPool2d)
+NAMES = {
+    "Conv2d": "conv",
+    "BatchNorm2d": "batch norm",
+    "MaxPool2d": "max pool",
+    "AvgPool2d": "average pool",
+    "Stem": "stem",
+    "ContextEmbedding": "context\nembedding",
+    "InvertedResidual": "inverted\nresidual",  # of the backbones, like the next one
+    "BasicBlock": "basic block",
+}
+
+
+def _named(module: nn.Module) -> str:
+    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1  # as all grouped ones here
+    return "depth-wise conv" if depthwise else NAMES.get(type(module).__name__, type(module).__name__)
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """What a chain consists of; a convolution with nothing but its normalisation and ReLU is one."""
+    if not isinstance(module, nn.Sequential):
+        return [module]
+    first, *after = module
+    if isinstance(first, nn.Conv2d) and all(isinstance(m, (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)) for m in after):
+        return [module]
+    return [layer for part in module for layer in _layers(part)]
+
+
+def _step(layer: nn.Module) -> tuple[str, str]:
+    """One of `_layers` as a box: its text and its kind."""
+    first, *after = layer if isinstance(layer, nn.Sequential) else [layer]
+    stride = getattr(first, "stride", 1)
+    stride = max(stride) if isinstance(stride, tuple) else stride
+    text = _brief(first) + (f", stride {stride}" if stride > 1 else "")
+    if isinstance(first, nn.Conv2d):
+        below = ", ".join([*(["bias"] if first.bias is not None else []), *map(_named, after)])
+        return "\n".join(filter(None, [text, below])), CONV if first.groups == 1 else DEPTHWISE
+    return text, RESAMPLE if isinstance(first, POOLING) else POINTWISE
+
+
+def _stage(module: nn.Module) -> tuple[str, str]:
+    """A whole stage as one box: its layers, equal ones counted."""
+    layers = [layer for layer in _layers(module) if not isinstance(layer, (nn.BatchNorm2d, nn.ReLU))]
+    runs = [(text, len(list(run))) for text, run in itertools.groupby(map(_brief, layers))]
+    plain = all(isinstance(layer, nn.Sequential) for layer in layers)
+    return "\n".join(f"{n} × {text}" if n > 1 else text for text, n in runs), CONV if plain else BLOCK
+
+
+def _brief(layer: nn.Module) -> str:
+    """What a layer is, and not its stride."""
+    first = next(layer.children()) if isinstance(layer, nn.Sequential) else layer
+    if isinstance(first, GatherExpansion):
+        return f"GE\nexpansion {_expansion(first)}"
+    if not isinstance(first, (nn.Conv2d, *POOLING)):
+        return _named(first)
+    kernel = max(first.kernel_size) if isinstance(first.kernel_size, tuple) else first.kernel_size
+    return f"{_named(first)} {kernel}×{kernel}"
+
+
+def _expansion(layer: Any) -> int:
+    gather = layer.main[0][0]
+    return gather.out_channels // gather.in_channels
+
+
+def _shape(shape: Shape) -> str:
+    channels, height, width = shape
+    return f"{height}×{width}×{channels}"
+
+
+# --- how it is drawn ------------------------------------------------------------------------------------------------
+
+PITCH = 0.75  # inches from a box to the next one below
+DARK = "#444444"
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Where a box is: its centre and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def top(self) -> Point:
+        return self.x, self.y - self.height / 2
+
+    @property
+    def bottom(self) -> Point:
+        return self.x, self.y + self.height / 2
+
+    @property
+    def left(self) -> Point:
+        return self.x - self.width / 2, self.y
+
+    @property
+    def right(self) -> Point:
+        return self.x + self.width / 2, self.y
+
+
+class Sheet:
+    """A sheet of paper, in inches from its upper left corner, with boxes and arrows; at the bottom what colours say."""
+
+    def __init__(self, width: float, height: float):
+        self.figure, self.axes = plt.subplots(figsize=(width, height))
+        self.figure.subplots_adjust(0, 0, 1, 1)
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
+        self.axes.axis("off")
+        self.kinds: set[str] = set()
+
+    def box(self, x: float, y: float, text: str, kind: str, width: float = 1.75, height: float = 0.4) -> Box:
+        style: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.06", "edgecolor": DARK, "linewidth": 0.8}
+        corner = (x - width / 2, y - height / 2)
+        self.axes.add_patch(FancyBboxPatch(corner, width, height, facecolor=COLOURS[kind], **style))
+        self.kinds.add(kind)
+        self.text(x, y, text)
+        return Box(x, y, width, height)
+
+    def sign(self, x: float, y: float, text: str) -> Box:
+        """A small box for a sum or a product."""
+        return self.box(x, y, text, POINTWISE, 0.3, 0.3)
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        self.axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 7.5, **style})
+
+    def start(self, x: float, title: str, shape: Shape, y: float = 0.25) -> Box:
+        """A title, and below it the shape that comes in, where arrows begin."""
+        self.text(x, y, title, fontweight="bold")
+        self.text(x, y + 0.2, _shape(shape))
+        return Box(x, y + 0.2, 0, 0.2)
+
+    def end(self, last: Box, shape: Shape) -> None:
+        """An arrow to the shape that comes out."""
+        self.line(last.bottom, (last.x, last.y + 0.55))
+        self.text(last.x, last.y + 0.65, _shape(shape))
+
+    def line(self, *points: Point, label: str = "", style: str = "-") -> None:
+        """An arrow along some points, with a label beside its last stretch."""
+        self.axes.plot(*zip(*points, strict=True), color=DARK, linewidth=0.9, linestyle=style)
+        head = {"arrowstyle": "-|>", "color": DARK, "linewidth": 0, "shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", points[-1], points[-2], arrowprops=head)
+        (x, y), (_, above) = points[-1], points[-2]
+        self.text(x + 0.06, (y + above) / 2, label, ha="left", fontsize=6.5, color=DARK)
+
+    def elbow(self, above: Box, below: Box, label: str = "", turn: float = 0.17) -> None:
+        """An arrow from the bottom of one box to the top of another; it turns that far above the latter."""
+        level = below.top[1] - turn
+        bends = [] if above.x == below.x else [(above.x, level), (below.x, level)]
+        self.line(above.bottom, *bends, below.top, label=label)
+
+    def column(self, above: Box, x: float, y: float, steps: Sequence[Step], turn: float = 0.17) -> Box:
+        """Boxes below each other at x, the first at y, with an arrow from `above`; gives the last."""
+        for text, kind, shape in steps:
+            below = self.box(x, y, text, kind)
+            self.elbow(above, below, _shape(shape) if above.width else "", turn)  # a start has its shape
+            above, y = below, y + PITCH
+        return above
+
+    def done(self) -> Figure:
+        handles = [Patch(facecolor=COLOURS[kind], edgecolor=DARK, label=kind) for kind in COLOURS if kind in self.kinds]
+        self.figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=7.5, frameon=False)
+        plt.close(self.figure)  # a notebook shows what a cell returns, and would show an open figure again
+        return self.figure
+
+
+# --- the figures ----------------------------------------------------------------------------------------------------
+
+AGGREGATION = {
+    "bga": "bilateral guided\naggregation",
+    "sum": "sum",
+    "concat": "concatenation",
+    "none": "separable layer",
+}
+
+
+def overview(model: BiSeNetV2) -> Figure:
+    """Figure 3: the branches stage by stage, where they meet, and the heads; dotted is what serves training only."""
+    traced, sheet = trace(model), Sheet(10.2, 4.0)
+    ghost = traced.model
+    sheet.text(0.45, 1.5, f"image\n{_shape(traced.inputs[ghost])}")
+    meet = sheet.box(7.5, 1.5, AGGREGATION[ghost.config.aggregation], BLOCK, 1.05, 0.6)
+    for title, branch, y in (("Detail Branch", ghost.detail, 0.75), ("Semantic Branch", ghost.semantic, 2.25)):
+        if branch is not None:
+            sheet.text(1.04, y - 0.45, title, ha="left", fontweight="bold")
+            last = _branch(sheet, traced, branch, y)
+            sheet.line(last.right, (meet.x, y), meet.top if y < meet.y else meet.bottom)
+    head = sheet.box(8.65, meet.y, _head(ghost.head), BLOCK, 0.75, 0.6)
+    sheet.line(meet.right, head.left)
+    shape = traced.inputs[ghost.head]
+    sheet.text(7.58, 1.92, f"{_shape(shape)}, 1/{traced.inputs[ghost][1] / shape[1]:g}", ha="left", fontsize=6.5)
+    sheet.line(head.right, (9.2, head.y))
+    sheet.text(9.66, head.y, f"logits\n{_shape(traced.outputs[ghost])}")
+    return sheet.done()
+
+
+def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
+    """One line of the overview, at y, from the image on; gives its last stage."""
+    booster: Any = traced.model.booster if branch is traced.model.semantic else {}
+    points: tuple[Point, ...] = ((0.45, 1.35 if y < 1.5 else 1.65), (0.45, y))
+    for place, (name, stage) in enumerate(branch.named_children()):
+        text, kind = _stage(stage)
+        box = sheet.box(1.55 + 1.18 * place, y, f"{name}\n{text}", kind, 1.02, 0.6)
+        sheet.line(*points, box.left)
+        points = (box.right,)
+        shape = traced.outputs[stage]
+        ratio = traced.inputs[traced.model][1] / shape[1]
+        sheet.text(box.x, y + 0.4, f"{_shape(shape)}, 1/{ratio:g}", fontsize=6.5)
+        if name in booster:
+            head = sheet.box(box.x, y + 1.1, f"booster {_head(booster[name])}", BLOCK, 1.02, 0.5)
+            sheet.line((box.x, y + 0.5), head.top, style=":")
+    return box
+
+
+def _head(head: Any) -> str:
+    return f"head\n{head.classifier.in_channels} channels"
+
+
+def stem_and_context(model: BiSeNetV2) -> Figure:
+    """Figure 4: the stem (a) and the context embedding block (b)."""
+    traced, sheet = trace(model), Sheet(9.6, 5.3)
+    name, stem = traced.of_kind(Stem)[0]
+    image = sheet.start(2.4, f"(a) stem: {name}", traced.inputs[stem])
+    conv = sheet.column(image, 2.4, 1.1, traced.steps(stem.conv))
+    joined = sheet.box(2.4, 3.3, "concatenate", POINTWISE, height=0.3)
+    for x, path in ((1.35, stem.left), (3.45, stem.right)):
+        sheet.elbow(sheet.column(conv, x, 1.1 + PITCH, traced.steps(path)), joined)
+    sheet.end(sheet.column(joined, 2.4, 4.0, traced.steps(stem.fuse)), traced.outputs[stem])
+
+    name, block = traced.of_kind(ContextEmbedding)[0]
+    above = sheet.start(7.0, f"(b) context embedding: {name}", traced.inputs[block])
+    pool = ("global average pool", RESAMPLE, traced.inputs[block])
+    embedded = sheet.column(above, 7.0, 1.1, [pool, *traced.steps(block.norm, block.embed)])
+    total = sheet.sign(7.0, 3.3, "+")
+    sheet.elbow(embedded, total, _shape(traced.outputs[block.embed]))
+    sheet.line(above.bottom, (7.0, 0.72), (8.4, 0.72), (8.4, total.y), total.right)
+    sheet.end(sheet.column(total, 7.0, 4.0, traced.steps(block.out)), traced.outputs[block])
+    return sheet.done()
+
+
+def gather_expansion(model: BiSeNetV2) -> Figure:
+    """Figure 5, b and c: the first gather-and-expansion layers with stride 1 and with stride 2."""
+    traced, sheet = trace(model), Sheet(9.6, 6.1)
+    for x, title, identity in ((1.5, "(b) stride 1", True), (5.9, "(c) stride 2", False)):
+        layers = traced.of_kind(GatherExpansion)
+        name, layer = next(pair for pair in layers if isinstance(pair[1].shortcut, nn.Identity) == identity)
+        above = sheet.start(x, f"{title}, expansion {_expansion(layer)}: {name}", traced.inputs[layer])
+        last = sheet.column(above, x, 1.1, traced.steps(layer.main))
+        total = sheet.sign(x, last.y + PITCH, "+")
+        sheet.elbow(last, total, _shape(traced.outputs[layer.main]))
+        if identity:
+            sheet.line(above.bottom, (x, 0.72), (x + 1.3, 0.72), (x + 1.3, total.y), total.right)
+        else:
+            short = sheet.column(above, x + 2.3, 1.1, traced.steps(layer.shortcut))
+            sheet.line(short.bottom, (short.x, total.y), total.right)
+        sheet.end(
+            sheet.column(total, x, total.y + 0.6, [("ReLU", POINTWISE, traced.outputs[layer])]), traced.outputs[layer]
+        )
+    return sheet.done()
+
+
+def guided_aggregation(model: BiSeNetV2) -> Figure:
+    """Figure 6: Bilateral Guided Aggregation; left at the resolution of the details, right at that of the semantics."""
+    traced, sheet = trace(model), Sheet(9.6, 6.9)
+    _, bga = traced.of_kind(BilateralGuidedAggregation)[0]
+    fine, coarse = traced.outputs[bga.detail_keep], traced.outputs[bga.semantic_keep]
+    upsample = _upsample(coarse, fine)
+    sigmoid = [("sigmoid", POINTWISE, shape) for shape in (fine, coarse)]
+    detail = sheet.start(1.2, "Detail Branch", traced.inputs[bga.detail_keep])
+    semantic = sheet.start(8.4, "Semantic Branch", traced.inputs[bga.semantic_keep])
+    paths = [
+        (detail, 1.2, traced.steps(bga.detail_keep)),
+        (semantic, 3.6, [*traced.steps(bga.semantic_up), upsample, sigmoid[0]]),
+        (detail, 6.0, traced.steps(bga.detail_down)),
+        (semantic, 8.4, [*traced.steps(bga.semantic_keep), sigmoid[1]]),
+    ]
+    ends = [sheet.column(above, x, 1.4, steps, 0.4 if above is detail else 0.25) for above, x, steps in paths]
+    products = [sheet.sign(x, 3.7, "×") for x in (2.4, 7.2)]
+    for end, product in zip(ends, [p for p in products for _ in "ab"], strict=True):
+        sheet.elbow(end, product)
+    larger = sheet.column(products[1], 7.2, 4.45, [upsample])
+    total = sheet.sign(4.8, 5.1, "+")
+    for part in (products[0], larger):
+        sheet.line(part.bottom, (part.x, total.y), total.left if part.x < total.x else total.right)
+    sheet.end(sheet.column(total, total.x, 5.75, traced.steps(bga.out)), traced.outputs[bga])
+    return sheet.done()
+
+
+def heads(model: BiSeNetV2) -> Figure:
+    """Figure 7: the segmentation head, and those of the booster; in training the last two steps are the loss's."""
+    traced = trace(model)
+    named: dict[str, Any] = {"aggregation": traced.model.head, **traced.model.booster}
+    sheet = Sheet(2 * len(named), 3.9)
+    for place, (position, head) in enumerate(named.items()):
+        x, small = 1 + 2 * place, traced.outputs[head.conv]
+        title = "head" if head is traced.model.head else "booster head"
+        above = sheet.start(x, f"{title} at {position}", traced.inputs[head])
+        steps = [_upsample(small, traced.inputs[head.classifier]), *traced.steps(head.classifier)]
+        sheet.end(sheet.column(above, x, 1.1, [*traced.steps(head.conv), *steps]), traced.outputs[head])
+    return sheet.done()
+
+
+def _upsample(small: Shape, large: Shape) -> Step:
+    return f"bilinear, ×{large[1] / small[1]:g}", RESAMPLE, small

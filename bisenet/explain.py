@@ -1,0 +1,218 @@
+"""Where a stage of the network looks: class activation maps (Figure 8), and how much of them lies along boundaries.
+
+The maps come from the package `grad-cam`. What goes wrong with it in silence is avoided here: one of its objects may
+swap several layers, so each stage has an object of its own; it changes the network that it is given, so that is a
+copy; it hooks what a layer gives out before a ReLU in place overwrites it, so whole stages are hooked; and it scales
+each map from its minimum to its maximum, after which no two can be compared, so ours are raw, and `scaled` is apart.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F  # noqa: N812, the name everybody knows
+from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor, nn
+
+from bisenet.augment import to_size, to_tensor
+from bisenet.config import Size
+from bisenet.data import IGNORE, PairDataset, choose
+from bisenet.model import BiSeNetV2
+
+# Grad-CAM is the paper's: it weighs each channel by the mean of its gradients. HiResCAM multiplies gradients and
+# activations place by place, and LayerCAM does so with the positive gradients; both keep where a gradient was.
+METHODS: dict[str, type[BaseCAM]] = {"gradcam": GradCAM, "hirescam": HiResCAM, "layercam": LayerCAM}
+
+DETAIL = ("detail.stage1", "detail.stage2", "detail.stage3")
+
+RADIUS = 4  # pixels of the labels: how near to a boundary counts as near
+LARGE = 0.05  # of the labelled pixels of an image: the classes whose maps are measured
+
+Maps = dict[str, np.ndarray]
+
+
+def stages(model: BiSeNetV2) -> dict[str, nn.Module]:
+    """The stages that can be looked at, by their names in `BiSeNetV2.features`."""
+    detail = {} if model.detail is None else {f"detail.{name}": m for name, m in model.detail.named_children()}
+    semantic = {} if model.semantic is None else dict(model.semantic.named_children())
+    return {**detail, **semantic, "aggregation": model.aggregation}
+
+
+def maps(
+    model: BiSeNetV2,
+    image: np.ndarray,
+    labels: np.ndarray,
+    category: int,
+    size: Size,
+    chosen: Sequence[str] = DETAIL,
+    methods: Sequence[str] = ("gradcam",),
+) -> dict[str, Maps]:
+    """Raw class activation maps, by method and stage: float32 (h, w) at the stage's own resolution, none negative.
+
+    What is explained is the sum of the logits of class `category` over the pixels that are of this class in `labels`,
+    (H, W). The network sees `image`, uint8 (H', W', 3), at `size`, as in the paper's protocol. ValueError for unknown
+    stages and methods, where `labels` has no pixel of the class, and for a network that is not in `eval()`.
+    """
+    mask = labels == category
+    if not mask.any():
+        present = ", ".join(map(str, sorted(set(np.unique(labels).tolist()) - {IGNORE})))
+        raise ValueError(f"no pixel is of class {category}, so there is nothing to explain; present are {present}")
+    if model.training:
+        raise ValueError("the network is in training, where its output depends on the batch; call eval() first")
+    seen = _SeenAt(copy.deepcopy(model).requires_grad_(False), mask.shape)
+    known = stages(seen.model)
+    layers = {name: known[choose("stage", name, known)] for name in chosen}
+    for layer in layers.values():
+        list(layer.parameters())[-1].requires_grad_(True)  # gradients are needed behind the stages only
+    kinds = {name: METHODS[choose("method", name, METHODS)] for name in methods}
+    cams = {(method, name): kinds[method](seen, [layer]) for method in kinds for name, layer in layers.items()}
+    target = SemanticSegmentationTarget(category, mask.astype(np.float32))
+    images = to_tensor(torch.from_numpy(np.array(to_size(image, size)))[None])
+    next(iter(cams.values()))(images, [target])  # one pass; each object has hooks of its own, and all are filled
+    raw = {key: _raw(cam, images, target) for key, cam in cams.items()}
+    return {method: {name: raw[method, name] for name in layers} for method in kinds}
+
+
+class _SeenAt(nn.Module):
+    """A network with logits at the size of the labels: `grad-cam` calls it with the images alone."""
+
+    def __init__(self, model: BiSeNetV2, size: tuple[int, ...]):
+        super().__init__()
+        self.model, self.size = model, size
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images, size=self.size)
+
+
+def _raw(cam: BaseCAM, images: Tensor, target: SemanticSegmentationTarget) -> np.ndarray:
+    """The map of the one layer of `cam` before it is scaled; its hooks are removed."""
+    hooks = cam.activations_and_grads
+    (activations,), (gradients,) = hooks.activations, hooks.gradients  # exactly one of each, or an error
+    raw = cam.get_cam_image(images, cam.target_layers[0], [target], activations.numpy(), gradients.numpy(), False)
+    hooks.release()
+    return np.maximum(raw[0], 0)
+
+
+def scaled(maps: Mapping[str, np.ndarray], shared: bool = False) -> Maps:
+    """Maps for display, in [0, 1]: each from its own minimum to its own maximum, as in the paper's Figure 8.
+
+    With `shared` from the minimum to the maximum of all of them, so that they can be compared. A constant map is 0.
+    """
+    spans = {name: (float(each.min()), float(each.max())) for name, each in maps.items()}
+    if shared:
+        spans = dict.fromkeys(maps, (min(low for low, _ in spans.values()), max(high for _, high in spans.values())))
+    return {name: (each - spans[name][0]) / ((spans[name][1] - spans[name][0]) or 1) for name, each in maps.items()}
+
+
+def enlarge(each: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A map, float (h, w), at (height, width), bilinear."""
+    return F.interpolate(torch.from_numpy(each)[None, None], size, mode="bilinear", align_corners=False).numpy()[0, 0]
+
+
+def boundary_distance(labels: np.ndarray) -> np.ndarray:
+    """How far each pixel of (H, W) labels is from a boundary, in pixels: float (H, W).
+
+    The two pixels on either side of a boundary are at 0. Ignored pixels are NaN and make no boundary with their
+    neighbours: what lies there is not known. Without any boundary all others are infinitely far.
+    """
+    edge = np.zeros(labels.shape, dtype=bool)
+    for here, there in (((slice(1, None),), (slice(-1),)), ((..., slice(1, None)), (..., slice(-1)))):
+        first, second = labels[here], labels[there]
+        differ = (first != second) & (first != IGNORE) & (second != IGNORE)
+        edge[here] |= differ
+        edge[there] |= differ
+    distance = distance_transform_edt(~edge) if edge.any() else np.full(labels.shape, np.inf)
+    return np.where(labels == IGNORE, np.nan, distance)
+
+
+def boundary_ratio(each: np.ndarray, distance: np.ndarray, radii: Sequence[float] = (RADIUS,)) -> np.ndarray:
+    """Share of a map within some radii, in pixels, of a boundary, over the share that a shuffled map has there.
+
+    1 is chance. `distance`, (H, W), is that of `boundary_distance`; the map, none of it negative, may be coarser. What
+    a map has there when its counted pixels are permuted is, in the mean of all permutations, the share of the counted
+    pixels that lie there, so nothing is drawn. NaN where the map is zero, and where there is no boundary.
+    """
+    counted = ~np.isnan(distance)
+    mass, far = enlarge(each, distance.shape)[counted].astype(np.float64), distance[counted]
+    if not mass.any() or np.isinf(far).all():
+        return np.full(len(radii), np.nan)
+    return np.array([mass[far <= radius].mean() / mass.mean() for radius in radii])
+
+
+def boundary_ratios(
+    model: BiSeNetV2,
+    dataset: PairDataset,
+    indices: Iterable[int],
+    size: Size,
+    methods: Sequence[str] = ("gradcam",),
+    radii: Sequence[float] = (RADIUS,),
+) -> pd.DataFrame:
+    """`boundary_ratio` of the Detail Branch's stages: columns `image, category, method, stage, radius, ratio, coarse`.
+
+    There is one line for each image, class that covers a `LARGE` part of it, method, stage and radius. `coarse` is the
+    ratio of the map averaged to the cells of the last stage: what is left of it without the finer cells of the others.
+    """
+    lines = []
+    for index in indices:
+        image, labels = dataset.load(index)
+        distance = boundary_distance(labels)
+        for category in large_classes(labels):
+            for method, of_method in maps(model, image, labels, category, size, methods=methods).items():
+                for stage, each in of_method.items():
+                    coarse = F.adaptive_avg_pool2d(torch.from_numpy(each)[None], of_method[DETAIL[-1]].shape)[0].numpy()
+                    ratios = [boundary_ratio(m, distance, radii) for m in (each, coarse)]
+                    lines += [(index, category, method, stage, *of_r) for of_r in zip(radii, *ratios, strict=True)]
+    return pd.DataFrame(lines, columns=["image", "category", "method", "stage", "radius", "ratio", "coarse"])
+
+
+def large_classes(labels: np.ndarray) -> list[int]:
+    """The classes that cover at least the part `LARGE` of the labelled pixels."""
+    classes, counts = np.unique(labels[labels != IGNORE], return_counts=True)
+    return classes[counts >= LARGE * counts.sum()].tolist()
+
+
+def steps(ratios: pd.DataFrame) -> pd.DataFrame:
+    """What changes from stage to stage, image by image: columns `change, error, n, verdict`, one line a step.
+
+    `ratios` has a line for each image and a column for each stage. `error` is twice the standard error of the mean
+    change; a change that is not larger is "unresolved".
+    """
+    lines = {}
+    for before, after in itertools.pairwise(ratios.columns):
+        change, error, n = _mean(ratios[after] - ratios[before])
+        lines[f"{before} to {after}"] = (change, error, n, _direction(change, error, ("falls", "rises")))
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["change", "error", "n", "verdict"])
+
+
+def verdict(ratios: pd.DataFrame) -> pd.DataFrame:
+    """Is the paper's sentence true of these maps? Columns `ours, verdict`; lines "focus" and "gradually".
+
+    "Detail Branch can focus on the spatial details, e.g., boundary, gradually" (Figure 8): its last stage has more
+    near boundaries than chance has, and each stage more than the one before. `ratios` is that of `steps`.
+    """
+    mean, error, _ = _mean(ratios.iloc[:, -1])
+    words = steps(ratios)["verdict"].tolist()
+    gradually = "not true" if "falls" in words else "unresolved" if "unresolved" in words else "true"
+    lines = {
+        "focus": (f"{mean:.2f} ± {error:.2f} times chance", _direction(mean - 1, error, ("not true", "true"))),
+        "gradually": (", then ".join(words), gradually),
+    }
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["ours", "verdict"])
+
+
+def _mean(values: pd.Series) -> tuple[float, float, int]:
+    """Mean, twice its standard error, and of how many; those that are NaN are left out."""
+    found = values.dropna().to_numpy()
+    return float(found.mean()), 2 * float(found.std(ddof=1)) / len(found) ** 0.5, len(found)
+
+
+def _direction(mean: float, error: float, words: tuple[str, str]) -> str:
+    return words[mean > 0] if abs(mean) > error else "unresolved"
