@@ -41,18 +41,18 @@ class Cost:
     by_module: dict[str, float]
 
 
-def _convolution(x: Any, weight: Any, bias: Any, *more: Any, out_val: Any, **_: Any) -> int:
+def _convolution(x: Any, weight: Any, bias: Any, *more: Any, out_val: Any, **_: Any) -> tuple[int, int]:
     transposed = more[3]  # after stride, padding, dilation
     macs = conv_flop_count(x.shape, weight.shape, out_val.shape, transposed) // 2
-    return macs + (out_val.numel() if bias is not None else 0)
+    return macs, (out_val.numel() if bias is not None else 0)
 
 
-def _product(left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> int:
-    return left.shape[-1] * out_val.numel()
+def _product(left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> tuple[int, int]:
+    return left.shape[-1] * out_val.numel(), 0
 
 
-def _product_with_bias(bias: Any, left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> int:
-    return _product(left, right, out_val=out_val) + out_val.numel()
+def _product_with_bias(bias: Any, left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> tuple[int, int]:
+    return left.shape[-1] * out_val.numel(), out_val.numel()
 
 
 def _per_input(factor: int) -> Callable[..., int]:
@@ -69,12 +69,16 @@ def _raw(rule: Callable[..., int]) -> Callable[..., int]:
     return rule
 
 
-# Everything the rule counts; what an operation that is not here costs is nothing.
-PAPER_RULE = {
-    aten.convolution: _raw(_convolution),
-    aten.mm: _raw(_product),
-    aten.bmm: _raw(_product),
-    aten.addmm: _raw(_product_with_bias),
+# Multiply-accumulates, and what the bias adds.
+PRODUCTS: dict[Any, Callable[..., tuple[int, int]]] = {
+    aten.convolution: _convolution,
+    aten.mm: _product,
+    aten.bmm: _product,
+    aten.addmm: _product_with_bias,
+}
+
+# Everything else the rule counts; what an operation that is in neither costs is nothing.
+ELEMENTWISE = {
     aten._native_batch_norm_legit_no_training: _raw(_per_input(2)),
     aten.native_batch_norm: _raw(_per_input(2)),
     **dict.fromkeys(
@@ -94,9 +98,13 @@ def paper_cost(model: nn.Module) -> Cost:
     return measure(model, PAPER_INPUT, size=PAPER_OUTPUT, classify_first=False)
 
 
-@functools.cache
 def variant_cost(config: ModelConfig) -> Cost:
     """`paper_cost` of the network of a configuration, which is built without memory for its weights."""
+    return _inference_cost(dataclasses.replace(config, booster=()))  # boosters are not part of inference
+
+
+@functools.cache
+def _inference_cost(config: ModelConfig) -> Cost:
     with torch.device("meta"):
         return paper_cost(BiSeNetV2(config))
 
@@ -109,13 +117,26 @@ def measure(model: nn.Module, input_size: tuple[int, int], **forward: Any) -> Co
     """
     ghost = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
     image = torch.empty(1, 3, *input_size, device="meta")
-    with FlopCounterMode(display=False, custom_mapping=PAPER_RULE) as by_rule, FlopCounterMode(display=False) as plain:
+    macs: list[int] = []
+    rule = ELEMENTWISE | {operation: _noting(macs, product) for operation, product in PRODUCTS.items()}
+    with FlopCounterMode(display=False, custom_mapping=rule) as by_rule:
         outputs = [leaf for leaf in tree_leaves(ghost(image, **forward)) if isinstance(leaf, torch.Tensor)]
     parameters = sum(parameter.numel() for parameter in _behind(outputs))
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
     root = type(model).__name__
     by_module = {name.removeprefix(root).removeprefix("."): value for name, value in counts.items() if name != "Global"}
-    return Cost(counts.get("Global", 0.0), plain.get_total_flops() / 2e9, parameters, by_module)
+    return Cost(counts.get("Global", 0.0), sum(macs) / 1e9, parameters, by_module)
+
+
+def _noting(macs: list[int], product: Callable[..., tuple[int, int]]) -> Callable[..., int]:
+    """The rule of a product, which notes its plain multiply-accumulates on the way: one pass counts both."""
+
+    def rule(*operands: Any, **more: Any) -> int:
+        multiplications, additions = product(*operands, **more)
+        macs.append(multiplications)
+        return multiplications + additions
+
+    return _raw(rule)
 
 
 def _behind(outputs: list[torch.Tensor]) -> set[torch.Tensor]:
