@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from bisenet.boundaries import RADIUS, boundary_distance
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset
 from bisenet.data.cityscapes import Cityscapes, label_ids
@@ -47,7 +48,6 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
     return 100 * float(np.trace(matrix) / total) if total else float("nan")
 
 
-@torch.inference_mode()
 def evaluate(
     model: nn.Module,
     dataset: PairDataset,
@@ -57,15 +57,34 @@ def evaluate(
     protocol: str = "paper",
 ) -> Tensor:
     """The confusion matrix, int64 (K, K) on `device`, over the images `indices` of a data set, by a protocol."""
+    return evaluate_by_place(model, dataset, size, device, indices, protocol).sum(0)
+
+
+@torch.inference_mode()
+def evaluate_by_place(
+    model: nn.Module,
+    dataset: PairDataset,
+    size: Size,
+    device: torch.device,
+    indices: Iterable[int],
+    protocol: str = "paper",
+) -> Tensor:
+    """Two confusion matrices, int64 (2, K, K): of the pixels within `RADIUS` of a boundary of the labels, and others.
+
+    The arguments are those of `evaluate`, whose matrix is the sum of the two.
+    """
     was_training = [module for module in model.modules() if module.training]
     model.eval()
     num_classes = len(dataset.info.classes)
-    total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+    total = torch.zeros(2, num_classes, num_classes, dtype=torch.int64, device=device)
     try:
         for index in indices:
             image, labels = dataset.load(index)
             classes = predict(model, image, size, device, protocol).argmax(1)[0]
-            total += confusion(classes, torch.from_numpy(np.array(labels)).to(device), num_classes)
+            near = boundary_distance(labels) <= RADIUS
+            for place, mask in enumerate((near, ~near)):
+                counted = torch.from_numpy(np.where(mask, labels, IGNORE)).to(device)
+                total[place] += confusion(classes, counted, num_classes)
     finally:
         for module in was_training:
             module.training = True

@@ -19,10 +19,10 @@ import torch.nn.functional as F  # noqa: N812, the name everybody knows
 from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from bisenet.augment import to_size, to_tensor
+from bisenet.boundaries import RADIUS, boundary_distance
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset, choose
 from bisenet.model import BiSeNetV2
@@ -33,7 +33,6 @@ METHODS: dict[str, type[BaseCAM]] = {"gradcam": GradCAM, "hirescam": HiResCAM, "
 
 DETAIL = ("detail.stage1", "detail.stage2", "detail.stage3")
 
-RADIUS = 4  # pixels of the labels: how near to a boundary counts as near
 LARGE = 0.05  # of the labelled pixels of an image: the classes whose maps are measured
 
 Maps = dict[str, np.ndarray]
@@ -115,22 +114,6 @@ def scaled(maps: Mapping[str, np.ndarray], shared: bool = False) -> Maps:
 def enlarge(each: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """A map, float (h, w), at (height, width), bilinear."""
     return F.interpolate(torch.from_numpy(each)[None, None], size, mode="bilinear", align_corners=False).numpy()[0, 0]
-
-
-def boundary_distance(labels: np.ndarray) -> np.ndarray:
-    """How far each pixel of (H, W) labels is from a boundary, in pixels: float (H, W).
-
-    The two pixels on either side of a boundary are at 0. Ignored pixels are NaN and make no boundary with their
-    neighbours: what lies there is not known. Without any boundary all others are infinitely far.
-    """
-    edge = np.zeros(labels.shape, dtype=bool)
-    for here, there in (((slice(1, None),), (slice(-1),)), ((..., slice(1, None)), (..., slice(-1)))):
-        first, second = labels[here], labels[there]
-        differ = (first != second) & (first != IGNORE) & (second != IGNORE)
-        edge[here] |= differ
-        edge[there] |= differ
-    distance = distance_transform_edt(~edge) if edge.any() else np.full(labels.shape, np.inf)
-    return np.where(labels == IGNORE, np.nan, distance)
 
 
 def boundary_ratio(each: np.ndarray, distance: np.ndarray, radii: Sequence[float] = (RADIUS,)) -> np.ndarray:

@@ -25,10 +25,11 @@ from lightning.fabric import Fabric
 
 from bisenet import memory, paper
 from bisenet.backbones import imagenet_weights, load_imagenet
+from bisenet.boundaries import RADIUS
 from bisenet.config import plain
 from bisenet.data import DATASETS, PairDataset, open_dataset
 from bisenet.data.cityscapes import Cityscapes
-from bisenet.evaluate import evaluate, export
+from bisenet.evaluate import evaluate, evaluate_by_place, export
 from bisenet.files import write_json
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.origin import REPOSITORY, describe_device, git_state, versions
@@ -297,15 +298,16 @@ def _train(
     began = time.monotonic()
     images = _used(test_set, run.training.test_images)
     share = range(fabric.global_rank, images, fabric.world_size)
-    matrix = evaluate(model, test_set, run.training.test_size, fabric.device, share, run.training.protocol)
-    matrix = fabric.all_reduce(matrix, reduce_op="sum")  # type: ignore[assignment]
+    what = (model, test_set, run.training.test_size, fabric.device, share, run.training.protocol)
+    near, far = fabric.all_reduce(evaluate_by_place(*what), reduce_op="sum")
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
         **{"model": plain(run.model), "training": plain(run.training)},
         "initial": initial,
         "source": _source(train_set, test_set),
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
-        "confusion": matrix.cpu().tolist(),
+        "confusion": (near + far).tolist(),
+        "near_boundaries": {"radius": RADIUS, "confusion": near.tolist()},
         "losses": thin(fitted.losses),
         "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
         "processes": fitted.processes,

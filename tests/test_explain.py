@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bisenet import explain
 from bisenet.augment import to_size, to_tensor
+from bisenet.boundaries import boundary_distance
 from bisenet.data import IGNORE
 from bisenet.explain import DETAIL
 from bisenet.model import BiSeNetV2, ModelConfig
@@ -99,7 +100,7 @@ def test_boundary_share_of_an_image_that_can_be_counted() -> None:
     """Two halves of 8x8 pixels, the last line without labels: at a distance of 0 lie 2 of 8 columns."""
     labels = np.repeat([[0, 0, 0, 0, 1, 1, 1, 1]], 8, axis=0).astype(np.uint8)
     labels[7] = IGNORE
-    distance = explain.boundary_distance(labels)
+    distance = boundary_distance(labels)
     assert distance[0].tolist() == [3, 2, 1, 0, 0, 1, 2, 3]
     assert np.isnan(distance[7]).all() and not np.isnan(distance[:7]).any()
 
@@ -115,14 +116,14 @@ def test_boundary_share_of_an_image_that_can_be_counted() -> None:
 
 
 def test_one_is_what_shuffled_maps_have_in_the_mean() -> None:
-    distance = explain.boundary_distance(LABELS)
+    distance = boundary_distance(LABELS)
     each = RNG.random(LABELS.shape, dtype=np.float32) ** 4
     shuffled = [explain.boundary_ratio(RNG.permuted(each.ravel()).reshape(each.shape), distance)[0] for _ in range(200)]
     assert np.mean(shuffled) == pytest.approx(1, abs=4 * np.std(shuffled) / 200**0.5)
 
 
 def test_what_is_not_labelled_makes_no_boundary() -> None:
-    distance = explain.boundary_distance(np.array([[0, 0, IGNORE, 1], [0, 0, IGNORE, 1]]))
+    distance = boundary_distance(np.array([[0, 0, IGNORE, 1], [0, 0, IGNORE, 1]]))
     assert np.isinf(distance[:, [0, 1, 3]]).all()
     assert np.isnan(explain.boundary_ratio(np.ones((2, 4), dtype=np.float32), distance)).all()
 
@@ -138,7 +139,7 @@ def test_a_line_for_each_image_large_class_stage_and_radius(model: BiSeNetV2) ->
         "ratio"
     ]
     raw = explain.maps(model, IMAGE, rare, 1, SIZE, methods=["hirescam"])["hirescam"][DETAIL[2]]
-    assert last == explain.boundary_ratio(raw, explain.boundary_distance(rare))[0]
+    assert last == explain.boundary_ratio(raw, boundary_distance(rare))[0]
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,11 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    names = (
-        "streets config files data augment backbones model readings cost protocols evaluate explain loss train memory "
-    )
-    names += (
-        "transfer paper origin peers runs speed rehearse budget report timings benchmarks figures diagrams notebook "
-    )
-    names += "reproduce __main__"
-    order = names.split()
+    order = """
+        streets config files data augment backbones model readings cost boundaries protocols evaluate explain loss
+        train memory transfer paper origin peers runs speed rehearse budget report timings benchmarks figures diagrams
+        notebook reproduce __main__
+    """.split()
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):
