@@ -38,11 +38,40 @@ def results(tmp_path, monkeypatch):
 
 
 def test_imports_go_up_only():
-    order = """
-        streets config files data augment backbones model readings cost boundaries protocols evaluate explain loss
-        train memory transfer paper origin peers runs speed rehearse budget report timings benchmarks figures diagrams
-        notebook reproduce __main__
-    """.split()
+    order = [
+        "streets",
+        "config",
+        "files",
+        "data",
+        "augment",
+        "backbones",
+        "model",
+        "readings",
+        "cost",
+        "boundaries",
+        "protocols",
+        "evaluate",
+        "explain",
+        "loss",
+        "train",
+        "memory",
+        "transfer",
+        "paper",
+        "origin",
+        "peers",
+        "runs",
+        "speed",
+        "rehearse",
+        "budget",
+        "report",
+        "timings",
+        "benchmarks",
+        "figures",
+        "diagrams",
+        "notebook",
+        "reproduce",
+        "__main__",
+    ]
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):
