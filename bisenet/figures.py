@@ -1,4 +1,4 @@
-"""Figures: tables of results as pictures, scenes beside their predictions, the loss curve."""
+"""Tables of results as pictures, and the loss curve."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from bisenet.benchmarks import HEADERS, SERVER, pairs
-from bisenet.data import IGNORE, DatasetInfo
 from bisenet.paper import Row
 from bisenet.report import NOT_RUN
 
@@ -225,96 +223,6 @@ def _side(offset: float, below: str, at: str, above: str) -> str:
     return at if offset == 0 else above if offset > 0 else below
 
 
-def colour(classes: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Class map (H, W) to uint8 RGB (H, W, 3); ignored pixels are black."""
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(palette)] = palette
-    return table[classes]
-
-
-def panel(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
-    info: DatasetInfo,
-) -> Figure:
-    """Image | truth | prediction | errors, one line a scene, with a legend of the classes that occur."""
-    wrong = [_errors(*scene) for scene in zip(images, labels, predictions, strict=True)]
-    columns = {"image": images, "truth": labels, "prediction": predictions, "errors (orange)": wrong}
-    return _scenes(columns, info)
-
-
-def examples(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    predictions: Mapping[str, Sequence[np.ndarray]],
-    info: DatasetInfo,
-) -> Figure:
-    """Image | truth | a column for each network, one line a scene (Figure 10); without predictions it is "not run"."""
-    return _scenes({"image": images, "truth": labels, **predictions}, info)
-
-
-def _scenes(columns: Mapping[str, Sequence[np.ndarray]], info: DatasetInfo) -> Figure:
-    """Columns of pictures, uint8 (H, W, 3), or class maps (H, W), by their titles; an empty one is "not run"."""
-    images = columns["image"]
-    height = 9.6 / len(columns) * images[0].shape[0] / images[0].shape[1]
-    size = (9.6, len(images) * height + 0.9)
-    figure, grid = plt.subplots(len(images), len(columns), figsize=size, squeeze=False, layout="constrained")
-    for cells, (title, pictures) in zip(grid.T, columns.items(), strict=True):
-        cells[0].set_title(title, fontsize=9)
-        blank = [np.full_like(image, 238) for image in images]  # pale grey
-        for cell, picture in zip(cells, pictures or blank, strict=True):
-            cell.imshow(colour(picture, info.palette) if picture.ndim == 2 else picture, interpolation="nearest")
-            cell.axis("off")
-            if not pictures:
-                cell.annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
-    maps = [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2]
-    present = sorted({k for classes in maps for k in np.unique(classes).tolist()} - {IGNORE})
-    patches = [Patch(color=info.palette[k] / 255.0, label=info.classes[k]) for k in present]
-    figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
-
-
-def _errors(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The image in pale grey, wrong pixels in colour."""
-    picture = _grey(image)
-    wrong = (truth != predicted) & (truth != IGNORE)
-    picture[wrong] = [int(BAD[i : i + 2], 16) for i in (1, 3, 5)]
-    return picture
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    """The image in pale grey, still RGB."""
-    return np.repeat((160 + image.mean(axis=2, keepdims=True) * 0.35).astype(np.uint8), 3, axis=2)
-
-
-def activations(
-    titles: Sequence[str], lines: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]], scaling: str
-) -> Figure:
-    """Figure 8: a picture (H, W, 3) | activation maps (H, W) in [0, 1], one line an example, with its label.
-
-    `titles` are those of the columns; `scaling` says what 0 and 1 are in the colour bar.
-    """
-    height = 9.2 / len(titles) * lines[0][1].shape[0] / lines[0][1].shape[1] + 0.1
-    size = (9.6, len(lines) * height + 0.9)
-    figure, grid = plt.subplots(len(lines), len(titles), figsize=size, squeeze=False, layout="constrained")
-    for cells, (label, picture, maps) in zip(grid, lines, strict=True):
-        cells[0].imshow(picture)
-        cells[0].set_ylabel(label, fontsize=9)
-        for cell, each in zip(cells[1:], maps, strict=True):
-            shown = cell.imshow(each, cmap="magma", vmin=0, vmax=1)
-        for cell in cells:
-            cell.set(xticks=[], yticks=[])
-    for cell, title in zip(grid[0], titles, strict=True):
-        cell.set_title(title, fontsize=9)
-    bar = figure.colorbar(shown, ax=grid, location="bottom", aspect=40, shrink=0.5, pad=0.02)
-    bar.set_label(scaling, fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
-
-
 def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, str]) -> Figure:
     """Tables of `explain.boundary_ratios`, by network: ratio against radius, a panel for each of the named methods.
 
@@ -342,11 +250,6 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
     )
     plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
     return figure
-
-
-def highlighted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) in pale grey, but for the pixels of a mask."""
-    return np.where(mask[..., None], image, _grey(image))
 
 
 def loss_curve(losses: np.ndarray, axes: Axes) -> None:

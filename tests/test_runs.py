@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import bisenet
-from bisenet import benchmarks, budget, figures, paper, report, reproduce, runs
+from bisenet import benchmarks, budget, gallery, paper, report, reproduce, runs
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, miniature, open_dataset
 from bisenet.evaluate import evaluate, miou
@@ -37,41 +37,15 @@ def results(tmp_path, monkeypatch):
     return tmp_path
 
 
+MODULES = (  # each imports only from those before it
+    "streets config files data augment backbones model readings cost boundaries protocols evaluate explain loss train "
+    "memory transfer paper origin peers runs speed rehearse budget report timings benchmarks figures gallery diagrams "
+    "notebook reproduce __main__"
+)
+
+
 def test_imports_go_up_only():
-    order = [
-        "streets",
-        "config",
-        "files",
-        "data",
-        "augment",
-        "backbones",
-        "model",
-        "readings",
-        "cost",
-        "boundaries",
-        "protocols",
-        "evaluate",
-        "explain",
-        "loss",
-        "train",
-        "memory",
-        "transfer",
-        "paper",
-        "origin",
-        "peers",
-        "runs",
-        "speed",
-        "rehearse",
-        "budget",
-        "report",
-        "timings",
-        "benchmarks",
-        "figures",
-        "diagrams",
-        "notebook",
-        "reproduce",
-        "__main__",
-    ]
+    order = MODULES.split()
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
     for place, name in enumerate(order[1:], start=1):
@@ -254,7 +228,7 @@ def test_our_scores_beside_the_paper_s_and_why_they_differ():
 def test_examples_without_a_network_say_so():
     scenes = open_dataset("streets", "val", size=(64, 128))
     images, labels = zip(*(scenes.load(k) for k in range(2)), strict=True)
-    figure = figures.examples(images, labels, {"here": labels, "absent": []}, scenes.info)
+    figure = gallery.examples(images, labels, {"here": labels, "absent": []}, scenes.info)
     said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert said == [[], [], [], [report.NOT_RUN]] * 2
 
