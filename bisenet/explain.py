@@ -1,4 +1,4 @@
-"""Where a stage of the network looks: class activation maps (Figure 8), and how much of them lies along boundaries.
+"""What goes on in the network: class activation maps (Figure 8), features and gates (Figure 9).
 
 The maps come from the package `grad-cam`. What goes wrong with it in silence is avoided here: one of its objects may
 swap several layers, so each stage has an object of its own; it changes the network that it is given, so that is a
@@ -25,7 +25,7 @@ from bisenet.augment import to_size, to_tensor
 from bisenet.boundaries import RADIUS, boundary_distance
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset, choose
-from bisenet.model import BiSeNetV2
+from bisenet.model import BilateralGuidedAggregation, BiSeNetV2
 
 # Grad-CAM is the paper's: it weighs each channel by the mean of its gradients. HiResCAM multiplies gradients and
 # activations place by place, and LayerCAM does so with the positive gradients; both keep where a gradient was.
@@ -74,7 +74,7 @@ def maps(
     kinds = {name: METHODS[choose("method", name, METHODS)] for name in methods}
     cams = {(method, name): kinds[method](seen, [layer]) for method in kinds for name, layer in layers.items()}
     target = SemanticSegmentationTarget(category, mask.astype(np.float32))
-    images = to_tensor(torch.from_numpy(np.array(to_size(image, size)))[None])
+    images = _seen(seen.model, image, size)
     next(iter(cams.values()))(images, [target])  # one pass; each object has hooks of its own, and all are filled
     raw = {key: _raw(cam, images, target) for key, cam in cams.items()}
     return {method: {name: raw[method, name] for name in layers} for method in kinds}
@@ -98,6 +98,36 @@ def _raw(cam: BaseCAM, images: Tensor, target: SemanticSegmentationTarget) -> np
     raw = cam.get_cam_image(images, cam.target_layers[0], [target], activations.numpy(), gradients.numpy(), False)
     hooks.release()
     return np.maximum(raw[0], 0)
+
+
+@torch.inference_mode()
+def strengths(model: BiSeNetV2, image: np.ndarray, size: Size) -> Maps:
+    """How strong the features are, by stage: the root of their mean square over the channels, float32 (h, w).
+
+    The network sees `image`, uint8 (H, W, 3), at `size`.
+    """
+    features = model.features(_seen(model, image, size))
+    return {name: of_stage[0].square().mean(0).sqrt().cpu().numpy() for name, of_stage in features.items()}
+
+
+@torch.inference_mode()
+def gates(model: BiSeNetV2, image: np.ndarray, size: Size) -> Maps:
+    """What Bilateral Guided Aggregation multiplies each branch with: "detail" (C, h, w), "semantic" (C, h/4, w/4).
+
+    Values are in (0, 1). ValueError for a network that merges its branches in another way.
+    """
+    if not isinstance(model.aggregation, BilateralGuidedAggregation):
+        raise ValueError(f"gates are of aggregation 'bga', this network's is {model.config.aggregation!r}")
+    features = model.features(_seen(model, image, size))
+    semantic = features["stage5_5" if model.config.context else "stage5_4"]
+    of_detail, of_semantic = model.aggregation.gates(semantic, features["detail.stage3"].shape[2:])
+    return {"detail": of_detail[0].cpu().numpy(), "semantic": of_semantic[0].cpu().numpy()}
+
+
+def _seen(model: BiSeNetV2, image: np.ndarray, size: Size) -> Tensor:
+    """A picture as the network sees it, (1, 3, *size)."""
+    device = next(model.parameters()).device
+    return to_tensor(torch.from_numpy(np.array(to_size(image, size)))[None].to(device))
 
 
 def scaled(maps: Mapping[str, np.ndarray], shared: bool = False) -> Maps:

@@ -252,6 +252,22 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
     return figure
 
 
+def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
+    """A table of `report.by_place`: mIoU near boundaries and elsewhere, one line a row, bars over the seeds."""
+    figure, axes = plt.subplots(figsize=(9.6, 0.4 * len(rows) + 1.2), layout="constrained")
+    lines = {row.name: -k for k, row in enumerate(rows)}
+    for place, colour_of, mark in (("near", BAD, "o"), ("elsewhere", OURS, "s")):
+        of_place = places[places["place"] == place]
+        y = of_place["row"].map(lines)
+        axes.errorbar(of_place["miou"], y, xerr=of_place["std"], fmt=mark, color=colour_of, capsize=3, label=place)
+    for name in places["row"][places["n"] == 0].unique():
+        axes.annotate(NOT_RUN, (0.5, lines[name]), xycoords=("axes fraction", "data"), ha="center", va="center")
+    axes.set_yticks(list(lines.values()), [row.label for row in rows])
+    axes.set_xlabel(f"mIoU %, {setting}")
+    axes.grid(axis="y", color="#dddddd")
+    return _finish(figure, [axes])
+
+
 def loss_curve(losses: np.ndarray, axes: Axes) -> None:
     """Loss against iteration, faint as it is and smoothed over a twentieth of the run."""
     window = max(1, len(losses) // 20)

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from bisenet.boundaries import RADIUS, boundary_distance
 from bisenet.data import IGNORE, DatasetInfo
 from bisenet.figures import BAD
 from bisenet.report import NOT_RUN
@@ -57,10 +60,7 @@ def _scenes(columns: Mapping[str, Sequence[np.ndarray]], info: DatasetInfo) -> F
             cell.axis("off")
             if not pictures:
                 cell.annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
-    maps = [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2]
-    present = sorted({k for classes in maps for k in np.unique(classes).tolist()} - {IGNORE})
-    patches = [Patch(color=info.palette[k] / 255.0, label=info.classes[k]) for k in present]
-    figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
+    _legend(figure, [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2], info)
     plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
     return figure
 
@@ -102,6 +102,50 @@ def activations(
     bar.ax.tick_params(labelsize=8)
     plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
     return figure
+
+
+def aggregations(
+    image: np.ndarray,
+    labels: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    strengths: Mapping[str, np.ndarray],
+    info: DatasetInfo,
+) -> Figure:
+    """Figure 9: image, truth and what is near a boundary; then a line a network: features, prediction, errors.
+
+    `image` is (H, W, 3), `labels` and `predictions` are (H, W). `strengths`, (h, w), by the same names, are shown on
+    one scale, from 0 to their largest value.
+    """
+    near = boundary_distance(labels) <= RADIUS
+    titles = ["image", "truth", f"within {RADIUS} pixels of a boundary"]
+    of_networks = ["features before the head", "prediction", "errors (orange)"]
+    lines = {"": (image, labels, highlighted(image, near))}
+    lines |= {name: (strengths[name], of, _errors(image, labels, of)) for name, of in predictions.items()}
+    size = (9.6, len(lines) * 3.2 * image.shape[0] / image.shape[1] + 1.4)
+    figure, grid = plt.subplots(len(lines), 3, figsize=size, squeeze=False, layout="constrained")
+    scale = Normalize(0, max((float(each.max()) for each in strengths.values()), default=1))
+    for cells, (name, pictures) in zip(grid, lines.items(), strict=True):
+        cells[0].set_ylabel(name, fontsize=9)
+        for cell, picture in zip(cells, pictures, strict=True):
+            shown = colour(picture, info.palette) if picture.dtype == np.uint8 and picture.ndim == 2 else picture
+            cell.imshow(shown, cmap="magma", norm=scale, interpolation="nearest")
+            cell.set(xticks=[], yticks=[])
+    for cells, of_columns in zip(grid, (titles, of_networks), strict=False):
+        for cell, title in zip(cells, of_columns, strict=True):
+            cell.set_title(title, fontsize=9)
+    bar = figure.colorbar(ScalarMappable(scale, "magma"), ax=grid[:, 0], location="bottom", aspect=30, pad=0.01)
+    bar.set_label("root of the mean square over channels", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    _legend(figure, [labels, *predictions.values()], info)
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
+    return figure
+
+
+def _legend(figure: Figure, maps: Sequence[np.ndarray], info: DatasetInfo) -> None:
+    """The classes that occur in class maps, below a figure."""
+    present = sorted({k for classes in maps for k in np.unique(classes).tolist()} - {IGNORE})
+    patches = [Patch(color=info.palette[k] / 255.0, label=info.classes[k]) for k in present]
+    figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
 
 
 def highlighted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -309,12 +309,15 @@ class BilateralGuidedAggregation(nn.Module):
         self.out = ConvBN(channels, channels, 3)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
-        fine = detail.shape[2:]
-        detail_gate = torch.sigmoid(upsample(self.semantic_up(semantic), fine))  # (N, C, H/8, W/8)
-        semantic_gate = torch.sigmoid(self.semantic_keep(semantic))  # (N, C, H/32, W/32)
+        detail_gate, semantic_gate = self.gates(semantic, detail.shape[2:])
         guided_detail = self.detail_keep(detail) * detail_gate
         guided_semantic = self.detail_down(detail) * semantic_gate  # (N, C, H/32, W/32)
-        return self.out(guided_detail + upsample(guided_semantic, fine))
+        return self.out(guided_detail + upsample(guided_semantic, detail.shape[2:]))
+
+    def gates(self, semantic: Tensor, fine: Size | torch.Size) -> tuple[Tensor, Tensor]:
+        """What the Detail Branch is multiplied with at 1/8, whose size is `fine`, and at 1/32: in (0, 1)."""
+        detail_gate = torch.sigmoid(upsample(self.semantic_up(semantic), fine))  # (N, C, H/8, W/8)
+        return detail_gate, torch.sigmoid(self.semantic_keep(semantic))  # (N, C, H/32, W/32)
 
 
 class NaiveAggregation(nn.Module):

@@ -164,6 +164,17 @@ def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> l
     return [of_image.argmax(1)[0].cpu().numpy() for of_image in scores]
 
 
+def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2]:
+    """The trained networks of some rows, by row id: yours with `train`, otherwise those that came with the repository.
+
+    Of the first seed, on the GPU if there is one; a row without weights is left out.
+    """
+    planned = [runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0]) for row in rows]
+    paths = {run.row: runs.weights_path(run, mine=parameters.train) for run in planned}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
+
+
 def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
     """A trained network, images that it has not seen, and the size at which it sees them, (height, width).
 

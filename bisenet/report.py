@@ -48,6 +48,49 @@ def over_seeds(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray
     return scores.mean() if n else math.nan, scores.std(ddof=1) if n > 1 else math.nan, n
 
 
+def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
+    """mIoU near the boundaries of the labels and elsewhere, one line a row and place: `row, place, miou, std, n`.
+
+    In percent, over those of the seeds whose records count the two apart; NaN where there are too few.
+    """
+    lines = []
+    for row in rows:
+        counted = [record for record in records.get(row.id, ()) if "near_boundaries" in record]
+        near = [np.array(record["near_boundaries"]["confusion"]) for record in counted]
+        far = [np.array(record["confusion"]) - of_near for record, of_near in zip(counted, near, strict=True)]
+        for place, matrices in (("near", near), ("elsewhere", far)):
+            lines.append((row.name, place, *over_seeds([{"confusion": matrix} for matrix in matrices], miou)))
+    return pd.DataFrame(lines, columns=["row", "place", "miou", "std", "n"])
+
+
+def over_row(places: pd.DataFrame, name: str) -> pd.DataFrame:
+    """What each other row of `by_place` lacks to the row `name`, near boundaries and elsewhere, and whether it counts.
+
+    Columns `place, over, gain, spread, n, verdict`: `spread` is the standard deviation of the difference.
+    """
+    lines = []
+    for place, table in places.groupby("place", sort=False):
+        of_row = table.set_index("row")[["miou", "std", "n"]].T.to_dict("list")
+        best, best_std, best_n = of_row.pop(name)
+        for over, (miou_over, std, n) in of_row.items():
+            gain, spread = best - miou_over, math.hypot(best_std, std)
+            verdict = NOT_RUN if math.isnan(gain) else _resolved(gain, spread)
+            lines.append((place, over, gain, spread, int(min(best_n, n)), verdict))
+    return pd.DataFrame(lines, columns=["place", "over", "gain", "spread", "n", "verdict"])
+
+
+def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str, str]:
+    """Does the row `better` of `by_place` do better at a place than the row `worse`? `ours, difference, why`."""
+    table = over_row(places, better)
+    line = table[(table["place"] == place) & (table["over"] == worse)].iloc[0]
+    if math.isnan(line["gain"]):
+        return {"ours": NOT_RUN, "difference": "", "why": ""}
+    held = line["verdict"] if line["verdict"] != "resolved" else "true" if line["gain"] > 0 else "not true"
+    spread = "" if math.isnan(line["spread"]) else f" ± {line['spread']:.2f}"
+    ours = f"{line['gain']:+.2f}{spread} points {place}, n = {line['n']}"
+    return {"ours": ours, "difference": held, "why": f"mIoU of {better} less that of {worse}"}
+
+
 def gains(table: pd.DataFrame, base: str) -> pd.DataFrame:
     """What each row gains over the row `base`, in points of mIoU, and whether it is more than chance.
 

@@ -126,9 +126,9 @@ def find(run: Run, mine: bool) -> Record | None:
     return None
 
 
-def weights_path(run: Run) -> Path:
-    """Where the weights of your run are, once it is recorded."""
-    return _folder(run) / "weights.safetensors"
+def weights_path(run: Run, mine: bool = True) -> Path:
+    """Where the weights of your run are, once it is recorded; or those that came with the repository, if any did."""
+    return _folder(run) / "weights.safetensors" if mine else records_folder() / f"{run.name}.safetensors"
 
 
 def _folder(run: Run) -> Path:
