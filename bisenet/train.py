@@ -29,6 +29,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from bisenet.allocator import keep_freed_memory
 from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.config import Size, plain, settle
 from bisenet.data import IGNORE, PairDataset, choose
@@ -220,6 +221,10 @@ class Samples(Dataset):
         return np.array(image, order="C"), np.array(labels, order="C")  # PyTorch wants them writable and not flipped
 
 
+def _prepare_worker(_: int) -> None:
+    keep_freed_memory()
+
+
 def synchronises(fabric: Fabric) -> bool:
     """Whether batch normalisation is over all devices; PyTorch has this for GPUs only."""
     return fabric.world_size > 1 and fabric.device.type == "cuda"
@@ -244,6 +249,7 @@ def make_loader(
         sampler=numbers,
         num_workers=execution.workers,
         persistent_workers=execution.workers > 0,
+        worker_init_fn=_prepare_worker,
         pin_memory=fabric.device.type == "cuda",
         multiprocessing_context="spawn" if execution.workers and torch.cuda.is_available() else None,
     )

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torchvision
-from PIL import Image
 
 from bisenet import streets
 from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair
-from bisenet.data.pictures import check_pair, read_ids, read_image
+from bisenet.data.pictures import check_pair, check_sizes, read_ids, read_image
 
 
 class Cityscapes(FilePairs):
@@ -55,9 +54,11 @@ class Cityscapes(FilePairs):
         image_path, label_path = self.pairs[index]
         if not self.labelled:
             raise ValueError("Cityscapes keeps the labels of test to itself: export predictions and send them there")
-        ids = read_ids(label_path)
-        labels = ids if self.kind == "labelTrainIds" else self._train_ids(ids, label_path)
-        return check_pair(read_image(image_path), labels, image_path, label_path, len(self.info.classes))
+        image, ids = read_image(image_path), read_ids(label_path)
+        if self.kind == "labelTrainIds":
+            return check_pair(image, ids, image_path, label_path, len(self.info.classes))
+        check_sizes(image, ids, image_path, label_path)
+        return image, self._train_ids(ids, label_path)
 
     def load_image(self, index: int) -> np.ndarray:
         """The image alone, uint8 (H, W, 3); test has nothing else."""
@@ -71,8 +72,8 @@ class Cityscapes(FilePairs):
             )
         if largest >= known:
             raise ValueError(f"{path}: label id {largest}, allowed are 0 to {known - 1}")
-        table = [*train_ids().tolist(), *[IGNORE] * (256 - known)]
-        return np.asarray(Image.fromarray(ids).point(table))  # four times as fast as indexing with ids
+        mapped = ids.tobytes().translate(train_ids().tobytes().ljust(256, b"\xff"))  # five times as fast as indexing
+        return np.frombuffer(mapped, np.uint8).reshape(ids.shape)
 
 
 @functools.cache

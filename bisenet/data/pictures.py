@@ -74,12 +74,17 @@ def _open(path: Path) -> Image.Image:
 
 def check_pair(image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int) -> Pair:
     """The pair itself, or ValueError: sizes must be equal and ids below `num_classes` or 255."""
+    check_sizes(image, labels, image_path, label_path)
+    wrong = labels[(labels >= num_classes) & (labels != IGNORE)]
+    if wrong.size:
+        raise ValueError(f"{label_path}: label id {wrong[0]}, allowed are 0 to {num_classes - 1} and {IGNORE} (ignore)")
+    return image, labels
+
+
+def check_sizes(image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path) -> None:
+    """ValueError if the two are not of one size."""
     if image.shape[:2] != labels.shape:
         raise ValueError(
             f"sizes differ: {image_path} is {image.shape[0]}x{image.shape[1]}, "
             f"{label_path} is {labels.shape[0]}x{labels.shape[1]} (height x width)"
         )
-    wrong = labels[(labels >= num_classes) & (labels != IGNORE)]
-    if wrong.size:
-        raise ValueError(f"{label_path}: label id {wrong[0]}, allowed are 0 to {num_classes - 1} and {IGNORE} (ignore)")
-    return image, labels
