@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import math
 import os
 import sys
@@ -79,6 +80,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_batch(ahead)
     _add_execution(ahead)
 
+    command("report", _report, "Write all results as one page: tables beside the paper's, figures, provenance.")
+
     single = command("train", _train, "Train one row of a table and record it; an interrupted run goes on.")
     single.add_argument(
         "--row", default="table_2.ohem", help="the variant (default: %(default)s, the paper's final one)"
@@ -151,7 +154,7 @@ def _execution(arguments: argparse.Namespace) -> Execution:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    reproduce = _batch()
+    reproduce = _batch("reproduce")
     paths = reproduce.notebooks(arguments.only)
     parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds)
     needed = reproduce.needed_by(paths, parameters)
@@ -161,23 +164,27 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(f"{parameters.setting}: {forecast}")
 
 
-def _batch() -> Any:
+def _batch(module: str) -> Any:
+    """`reproduce` or `page`, which need what the notebooks need."""
     try:
-        from bisenet import reproduce
+        return importlib.import_module(f"bisenet.{module}")
     except ImportError as error:
         raise CommandError(f"{error}; the notebooks need: pip install -e '.[notebooks]'") from error
-    return reproduce
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    reproduce = _batch()
+    reproduce = _batch("reproduce")
     paths = reproduce.notebooks(arguments.only)
     values = (arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
     try:
         index = reproduce.reproduce(paths, reproduce.Parameters(*values), _execution(arguments))
     except reproduce.NotebooksFailedError as error:
         raise CommandError(str(error)) from error
-    print(f"index: {index}")
+    print(f"index: {index}\nresults: {_batch('page').build()}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    print(f"results: {_batch('page').build()}")
 
 
 def _absolute(path: str | None) -> str:

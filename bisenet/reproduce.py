@@ -30,6 +30,7 @@ from traitlets import default
 from bisenet import budget, paper
 from bisenet.config import plain
 from bisenet.data import choose
+from bisenet.files import write_text
 from bisenet.notebook import Parameters
 from bisenet.origin import REPOSITORY
 from bisenet.runs import Run, check_writable, datasets, find, lacks, output_folder, words
@@ -213,10 +214,7 @@ def write_index(folder: Path) -> Path:
         lines.append(
             f"| [{path.stem}]({path.name}) | {settings} | {table} | {facts['duration'] or 0:.0f} | {_outcome(done)} |"
         )
-    index, partial = folder / "index.md", folder / f"index.{os.getpid()}.partial"
-    partial.write_text("\n".join([*lines, ""]))
-    partial.replace(index)
-    return index
+    return write_text(folder / "index.md", "\n".join([*lines, ""]))
 
 
 def _outcome(notebook: Any) -> str:

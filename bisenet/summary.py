@@ -1,0 +1,167 @@
+"""What the records say of each table of the paper, as Markdown: paper beside ours, a status, and where it comes from.
+
+GFLOPs are *reproduced* within 0.1 % of the printed figure. A gain in mIoU over the base of its table is *reproduced* if
+it has the paper's sign and is larger than its spread, the standard deviation of the difference over seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bisenet import benchmarks, paper, report
+from bisenet.boundaries import RADIUS
+from bisenet.cost import variant_cost
+from bisenet.data import DATASETS
+from bisenet.runs import Record, find, plan, records_folder, results_folder
+
+KEY = """**Status.** GFLOPs: *reproduced* within 0.1 % of the printed figure, otherwise *differs*. A gain, in points of
+mIoU over the base of its table: *reproduced* if it has the paper's sign and is larger than its spread (the standard
+deviation of the difference over seeds), *differs* if it is larger and has the other sign, *within spread* if it is not
+larger, *not run* without a record. With one seed there is no spread, and only the sign is said. On other data, and at a
+smaller budget, than the paper's the sign can be compared and the value cannot."""
+
+# The row over which the others of a table gain.
+BASES = {
+    **{"table_2": "detail", "table_3a": "detail", "table_3b": "all", "table_3c": "detail"},
+    **{"table_4": "none", "table_5a": "alpha_100", "table_5b": "d_1", "table_6": "ours"},
+}
+
+Setting = tuple[str, str]  # data set and scale
+
+
+class Recorded:
+    """The records that came with the repository, and, with `mine`, yours before them."""
+
+    def __init__(self, mine: bool):
+        self.mine = mine
+        paths = [*records_folder().glob("*.json"), *(results_folder().glob("runs/*/record.json") if mine else ())]
+        records = [json.loads(path.read_text()) for path in paths]
+        self.seeds = sorted({record["seed"] for record in records})
+        found = {(record["dataset"], record["scale"]) for record in records}
+        # embedded scenes first; "smoke" only shows that everything runs, and "custom" is no row
+        self.settings = [(d, s) for d in DATASETS for s in ("short", "paper") if (d, s) in found]
+
+    def of(self, rows: Iterable[paper.Row], setting: Setting) -> dict[str, list[Record]]:
+        """Records by row id, each with the path of its file below `results/` as `file`."""
+        found = {row.id: [self._find(plan(row, *setting, seed)) for seed in self.seeds] for row in rows}
+        return {id: [record for record in of_row if record] for id, of_row in found.items()}
+
+    def _find(self, run: Any) -> Record | None:
+        for mine in (True, False) if self.mine else (False,):
+            if record := find(run, mine=mine):
+                name = f"{record['row']}-{run.dataset}-{record['scale']}-seed{run.seed}-{run.hash}"
+                return {**record, "file": f"runs/{name}/record.json" if mine else f"records/{name}.json"}
+        return None
+
+    def with_any(self, rows: Sequence[paper.Row]) -> dict[Setting, dict[str, list[Record]]]:
+        """The settings that have a record of some row, with their records."""
+        tried = {setting: self.of(rows, setting) for setting in self.settings}
+        return {setting: records for setting, records in tried.items() if any(records.values())}
+
+
+def ablation(name: str, recorded: Recorded) -> str:
+    """A table of the ablations, 2 to 6, once for each setting that has records of it, or once with "not run"."""
+    rows = paper.table(name)
+    gflops = {row.id: variant_cost(row.model).gflops for row in rows}
+    parts = []
+    for setting, records in (recorded.with_any(rows) or {("streets", "short"): {}}).items():
+        table = report.comparison(rows, records, gflops)
+        shown = report.show(table, rows, ", ".join(setting), base=BASES[name])
+        shown["status of the gain"] = gain_statuses(table, BASES[name])
+        shown["status of the GFLOPs"] = gflops_statuses(rows, gflops)
+        title = f"### Table {name.removeprefix('table_')}: {', '.join(setting)}"
+        parts += [title, markdown(shown.reset_index()), *_sources(records)]
+    return "\n\n".join(parts)
+
+
+def gain_statuses(table: pd.DataFrame, base: str) -> list[str]:
+    """The status of each row of `report.comparison`."""
+    gains = report.gains(table, base)
+    return [
+        "base" if row == base else _status(*line)
+        for row, line in zip(table["row"], gains[["paper", "ours", "spread"]].itertuples(index=False), strict=True)
+    ]
+
+
+def _status(printed: float, ours: float, spread: float) -> str:
+    if math.isnan(printed):
+        return ""  # the paper has no such row
+    if math.isnan(ours):
+        return report.NOT_RUN
+    if abs(ours) <= spread:
+        return "within spread"
+    same = printed * ours > 0
+    if math.isnan(spread):
+        return "same sign, one seed" if same else "other sign, one seed"
+    return "reproduced" if same else "differs"
+
+
+def gflops_statuses(rows: Sequence[paper.Row], gflops: Mapping[str, float]) -> list[str]:
+    """The status of each printed figure of GFLOPs, empty where there is none."""
+    verdicts = ["" if math.isnan(row.gflops) else report.gflops_verdict(row, gflops[row.id]) for row in rows]
+    return ["differs" if verdict.startswith("open") else verdict and "reproduced" for verdict in verdicts]
+
+
+def benchmark(name: str, recorded: Recorded) -> str:
+    """The paper's own networks in Table 7, 8 or 9; its other methods are in the notebook."""
+    rows, dataset = list(paper.ours(name).values()), paper.PUBLISHED[name]
+    with_any = {setting: of for setting, of in recorded.with_any(rows).items() if setting[0] == dataset}
+    parts = []
+    for setting, records in (with_any or {(dataset, "paper"): {}}).items():
+        table = benchmarks.differences(name, benchmarks.beside(name, records), records, *setting)
+        none = table["ours"].isin([report.NOT_RUN, benchmarks.SERVER])
+        table["status"] = none.map({True: report.NOT_RUN, False: "differs"})
+        parts += [f"### {', '.join(setting)}", markdown(table.reset_index()), *_sources(records)]
+    return "\n\n".join(parts)
+
+
+def by_place(recorded: Recorded) -> str:
+    """mIoU near boundaries and elsewhere of the rows of Table 2, for each setting whose records count them apart."""
+    rows, parts = paper.table("table_2"), []
+    for setting, records in recorded.with_any(rows).items():
+        places = report.by_place(rows, records)
+        if not places["n"].any():
+            continue
+        scores = [report.score_text(*line) for line in zip(places["miou"], places["std"], places["n"], strict=True)]
+        wide = places.assign(score=scores).pivot(index="row", columns="place", values="score")[["near", "elsewhere"]]
+        wide["n"] = places.groupby("row")["n"].first()
+        table = (
+            wide.loc[[row.name for row in rows]].set_axis([row.label for row in rows]).rename_axis("row").reset_index()
+        )
+        title = f"### mIoU % within {RADIUS} pixels of a boundary, and elsewhere: {', '.join(setting)}"
+        parts += [title, markdown(table), *_sources(records)]
+    return "\n\n".join(parts)
+
+
+def overview(recorded: Recorded) -> str:
+    """How many figures of GFLOPs and how many gains have which status."""
+    rows = {name: paper.table(name) for name in paper.TABLES}
+    gflops = {row.id: variant_cost(row.model).gflops for of_table in rows.values() for row in of_table}
+    counts = {"GFLOPs": Counter(status for of_table in rows.values() for status in gflops_statuses(of_table, gflops))}
+    for setting in recorded.settings:
+        tables = {name: report.comparison(of, recorded.of(of, setting), gflops) for name, of in rows.items()}
+        statuses = [status for name, table in tables.items() for status in gain_statuses(table, BASES[name])]
+        counts[f"gains in mIoU: {', '.join(setting)}"] = Counter(statuses)
+    table = pd.DataFrame(counts).T.drop(columns=["", "base"]).fillna(0).astype(int)
+    return markdown(table.rename_axis("Tables 2 to 6").reset_index())
+
+
+def _sources(records: report.Records) -> list[str]:
+    """Where the numbers come from, one click away; nothing without records."""
+    if not any(records.values()):
+        return []
+    table = report.provenance(records)
+    files = [record["file"] for of_row in records.values() for record in of_row]
+    table["record"] = [f"[{file.split('-')[-1].removesuffix('.json')}]({file})" for file in files]
+    return ["<details><summary>where these numbers come from</summary>", markdown(table), "</details>"]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of texts and whole numbers."""
+    return table.astype(str).to_markdown(index=False, disable_numparse=True)
