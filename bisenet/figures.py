@@ -265,7 +265,10 @@ def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     axes.set_yticks(list(lines.values()), [row.label for row in rows])
     axes.set_xlabel(f"mIoU %, {setting}")
     axes.grid(axis="y", color="#dddddd")
-    return _finish(figure, [axes])
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
+    return figure
 
 
 def loss_curve(losses: np.ndarray, axes: Axes) -> None:

@@ -8,6 +8,8 @@ with the repository, `index.html` your runs too.
 from __future__ import annotations
 
 import html
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import mistune
 import nbformat
 from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
 
 from bisenet import paper, summary
 from bisenet.files import write_text
@@ -39,17 +42,26 @@ th, td { padding: .25rem .6rem; border: 0; border-bottom: 1px solid #ddd; text-a
 code, p, li { overflow-wrap: anywhere }
 summary { cursor: pointer }
 summary, a { color: #0072B2 }
+.anchor-link { display: none }
+.highlight { background: #f6f6f6; padding: .1rem .6rem }
+.output_html, .rendered_html { overflow-x: auto }
 """
+STYLE += HtmlFormatter().get_style_defs(".highlight")
 
 
 def build() -> Path:
     """Write `README.md` beside the records and `index.html` into the folder of results; returns the latter."""
-    records_folder().mkdir(parents=True, exist_ok=True)
     write_text(records_folder().parent / "README.md", readme())
     recorded, folder = Recorded(mine=True), results_folder()
-    parts = [_html("\n\n".join(("# BiSeNet V2: results", summary.KEY, summary.overview(recorded))))]
+    contents = "".join(f'<li><a href="#{path.stem}">{html.escape(title(path))}</a></li>' for path in notebooks())
+    parts = [
+        "<h1>BiSeNet V2: results</h1>",
+        _html(summary.KEY),
+        _html(summary.overview(recorded)),
+        f"<ul>{contents}</ul>",
+    ]
     for path in notebooks():
-        parts.append(_html("\n\n".join((f"## {title(path)}", text(path.stem, recorded)))))
+        parts += [f'<h2 id="{path.stem}">{html.escape(title(path))}</h2>', _html(text(path.stem, recorded))]
         parts += _editions(path, folder)
     return write_text(folder / "index.html", _document("BiSeNet V2: results", "\n".join(parts)))
 
@@ -97,7 +109,8 @@ def _editions(path: Path, folder: Path) -> Iterator[str]:
     yours = {mine.parent.name: mine for mine in sorted(folder.glob(f"reproduced/*/{path.name}"))}
     for edition, executed in {"as it came": path, **yours}.items():
         notebook = _read(executed)
-        target = write_text(folder / "html" / edition.replace(" ", "-") / f"{path.stem}.html", _whole(notebook))
+        target = folder / "html" / edition.replace(" ", "-") / path.with_suffix(".html").name
+        write_text(target, _document(title(path), _whole(notebook, target.parent)))
         link = f'<a href="{html.escape(target.relative_to(folder).as_posix())}">{path.stem}, {html.escape(edition)}</a>'
         yield f"<p>The whole notebook: {link}</p>"
         yield from (f'<div class="wide">{output["text/html"]}</div>' for output in _outputs(notebook, RESULT))
@@ -117,12 +130,11 @@ def _outputs(notebook: Any, tag: str = "") -> Iterator[dict[str, str]]:
                 yield output.data
 
 
-def _whole(notebook: Any) -> str:
-    """A notebook as one HTML file that asks the network for nothing; its mathematics stays as it is written."""
-    addresses = dict.fromkeys(
-        ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "widget_renderer_url"), ""
-    )
-    return HTMLExporter(template_name="classic", **addresses).from_notebook_node(notebook)[0]
+def _whole(notebook: Any, folder: Path) -> str:
+    """A notebook as HTML that lies in a folder; its mathematics stays as it is written."""
+    body = HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
+    body = re.sub(r'href="(\w+)\.ipynb', r'href="\1.html', body)
+    return body.replace('href="../', f'href="{Path(os.path.relpath(REPOSITORY, folder)).as_posix()}/')
 
 
 def _html(markdown: str) -> str:

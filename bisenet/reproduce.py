@@ -37,6 +37,7 @@ from bisenet.runs import Run, check_writable, datasets, find, lacks, output_fold
 from bisenet.train import Execution
 
 NOTEBOOKS = REPOSITORY / "notebooks"
+SHOWN = {"figure_9": "table_2", "figure_10": "table_7"}  # figures of networks that stand in a table
 
 
 class NotebooksFailedError(RuntimeError):
@@ -96,8 +97,7 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
 def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
     """The distinct runs that notebooks train: `table_3_semantic_branch` has those of tables 3a, 3b and 3c."""
     numbers = {"_".join(path.stem.split("_")[:2]) for path in paths}
-    if "figure_10" in numbers:
-        numbers.add("table_7")  # whose two networks it shows
+    numbers |= {table for figure, table in SHOWN.items() if figure in numbers}
     tables = [name for name in (*paper.TABLES, *paper.PUBLISHED) if name.rstrip("abc") in numbers]
     return budget.needed(tables, parameters.dataset, parameters.scale, parameters.seeds)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -40,6 +42,8 @@ class Recorded:
 
     def __init__(self, mine: bool):
         self.mine = mine
+        # where the records are, seen from the page: from elsewhere if yours go elsewhere
+        self.shipped = Path(os.path.relpath(records_folder(), results_folder())).as_posix() if mine else "records"
         paths = [*records_folder().glob("*.json"), *(results_folder().glob("runs/*/record.json") if mine else ())]
         records = [json.loads(path.read_text()) for path in paths]
         self.seeds = sorted({record["seed"] for record in records})
@@ -48,7 +52,7 @@ class Recorded:
         self.settings = [(d, s) for d in DATASETS for s in ("short", "paper") if (d, s) in found]
 
     def of(self, rows: Iterable[paper.Row], setting: Setting) -> dict[str, list[Record]]:
-        """Records by row id, each with the path of its file below `results/` as `file`."""
+        """Records by row id, each with the path of its file, seen from the page, as `file`."""
         found = {row.id: [self._find(plan(row, *setting, seed)) for seed in self.seeds] for row in rows}
         return {id: [record for record in of_row if record] for id, of_row in found.items()}
 
@@ -56,7 +60,7 @@ class Recorded:
         for mine in (True, False) if self.mine else (False,):
             if record := find(run, mine=mine):
                 name = f"{record['row']}-{run.dataset}-{record['scale']}-seed{run.seed}-{run.hash}"
-                return {**record, "file": f"runs/{name}/record.json" if mine else f"records/{name}.json"}
+                return {**record, "file": f"runs/{name}/record.json" if mine else f"{self.shipped}/{name}.json"}
         return None
 
     def with_any(self, rows: Sequence[paper.Row]) -> dict[Setting, dict[str, list[Record]]]:

@@ -1,0 +1,95 @@
+"""The page of results: statuses that can be checked by hand, and files that stand by themselves."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bisenet import page, paper, report, runs, summary
+
+NAN = math.nan
+
+
+def test_statuses_of_gains() -> None:
+    lines = {  # the paper's mIoU, ours, its standard deviation
+        "base": (60, 20, 1),
+        "more": (65, 24, 1),  # the spread of the difference is the root of 2
+        "hardly more": (65, 21, 1),
+        "less": (65, 16, 1),
+        "one seed more": (65, 22, NAN),
+        "one seed less": (65, 19, NAN),
+        "not there": (65, NAN, NAN),
+        "not printed": (NAN, 24, 1),
+    }
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=["miou_paper", "miou_ours", "miou_std"])
+    statuses = summary.gain_statuses(table.rename_axis("row").reset_index(), "base")
+    reading = ["within spread", "differs", "same sign, one seed", "other sign, one seed", "not run", ""]
+    assert statuses == ["base", "reproduced", *reading]
+
+
+def test_29_of_36_figures_are_reproduced() -> None:
+    row = next(line for line in summary.overview(summary.Recorded(mine=False)).splitlines() if "GFLOPs" in line)
+    assert [cell.strip() for cell in row.split("|")[2:4]] == ["29", "7"]
+
+
+def test_miou_by_place_is_over_the_seeds_that_count_it() -> None:
+    """Of two classes: near, one pixel of four is wrong; elsewhere none."""
+    rows = paper.table("table_2")[:2]
+    near, far = np.array([[2, 0], [1, 1]]), np.array([[4, 0], [0, 4]])
+    record = {"confusion": (near + far).tolist(), "near_boundaries": {"radius": 4, "confusion": near.tolist()}}
+    older = {"confusion": far.tolist()}
+    places = report.by_place(rows, {"table_2.detail": [record, record, older]}).set_index(["row", "place"])
+    assert places.loc[("detail", "near")].tolist() == pytest.approx([100 * (2 / 3 + 1 / 2) / 2, 0, 2])
+    assert places.loc[("detail", "elsewhere")].tolist() == pytest.approx([100, 0, 2])
+    assert places.loc[("semantic", "near"), "n"] == 0
+    claim = report.claim(places.reset_index(), "detail", "semantic", "near")
+    assert claim == {"ours": report.NOT_RUN, "difference": "", "why": ""}
+
+
+def test_claims_are_true_only_beyond_the_spread() -> None:
+    lines = [("a", "near", 20, 1, 3), ("b", "near", 17, 1, 3), ("c", "near", 19, 1, 3)]
+    places = pd.DataFrame(lines, columns=["row", "place", "miou", "std", "n"])
+    held = [report.claim(places, *rows, "near")["difference"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
+    assert held == ["true", "not true", "unresolved"]
+    assert report.claim(places, "a", "b", "near")["ours"] == "+3.00 ± 1.41 points near, n = 3"
+
+
+def test_readme_says_what_came_with_the_repository() -> None:
+    """If this fails: python -m bisenet report"""
+    committed = runs.records_folder().parent / "README.md"
+    assert committed.read_text() == page.readme()
+    for link in re.findall(r"\]\(([^)]+)\)", committed.read_text()):
+        assert (committed.parent / link).exists(), link
+
+
+def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    run = runs.plan(paper.row("table_2.detail"), "camvid", "short", 0)
+    shipped = runs.find(run, mine=False)
+    assert shipped
+    mine = tmp_path / "runs" / run.name / "record.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(json.dumps({**shipped, "confusion": np.eye(11, dtype=int).tolist()}))
+    index = page.build()
+    content = index.read_text()
+    assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", content)
+    assert_links(index)
+    assert "100.00" in content and f"runs/{run.name}/record.json" in content
+    for notebook in page.notebooks():
+        whole = tmp_path / "html" / "as-it-came" / f"{notebook.stem}.html"
+        assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", whole.read_text()), notebook
+        assert_links(whole)
+
+
+def assert_links(path: Path) -> None:
+    """Every link leads to a file that is there, or to a place of the page itself, or to the web."""
+    content = path.read_text()
+    for link in set(re.findall(r'href="([^"]+)"', content)):
+        file, _, place = link.partition("#")
+        assert link.startswith("https:") or (
+            f'id="{place}"' in content if not file else (path.parent / file).exists()
+        ), link
