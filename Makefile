@@ -9,7 +9,7 @@ help:
 	@echo "make reproduce  regenerate Table 2 on the embedded scenes, under results/reproduced/"
 	@echo "make test       style, types, tests, and every notebook against its stored outputs"
 	@echo "make lab        open the notebooks in JupyterLab"
-	@echo "make notebooks  renew the notebooks' stored outputs and the README's picture"
+	@echo "make notebooks  renew the notebooks' stored outputs, the README's picture and results/README.md"
 	@echo "make format     rewrite the sources in the project's style"
 
 $(BIN)/ready: pyproject.toml constraints.txt
@@ -36,6 +36,7 @@ notebooks: $(BIN)/ready
 	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir build notebooks/quickstart.ipynb
 	mkdir -p results/pictures
 	cp "$$(ls -S build/quickstart_files/*.png | head -n 1)" results/pictures/quickstart.png  # the largest: the scenes
+	$(BIN)/python -m bisenet report
 
 format: $(BIN)/ready
 	$(BIN)/ruff check --fix .

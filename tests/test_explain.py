@@ -157,3 +157,23 @@ def test_verdict_in_words(means: tuple[float, ...], focus: str, gradually: str) 
     ratios = pd.DataFrame([*(means + noise), [np.nan, 1, 1]], columns=DETAIL)
     assert explain.verdict(ratios)["verdict"].to_dict() == {"focus": focus, "gradually": gradually}
     assert explain.steps(ratios)["n"].tolist() == [4, 5]
+
+
+def test_gates_are_what_the_branches_are_multiplied_with(model: BiSeNetV2) -> None:
+    """The aggregation written once more, with the gates of `explain` in it, gives the features before the head."""
+    gates = {name: torch.from_numpy(gate)[None] for name, gate in explain.gates(model, IMAGE, SIZE).items()}
+    images = to_tensor(torch.from_numpy(np.array(to_size(IMAGE, SIZE)))[None])
+    merge = model.aggregation
+    with torch.inference_mode():
+        features = model.features(images)
+        detail = features["detail.stage3"]
+        coarse = merge.detail_down(detail) * gates["semantic"]
+        enlarged = torch.nn.functional.interpolate(coarse, detail.shape[2:], mode="bilinear")
+        merged = merge.out(merge.detail_keep(detail) * gates["detail"] + enlarged)
+    torch.testing.assert_close(merged, features["aggregation"])
+    assert gates["detail"].shape == detail.shape
+    strengths = explain.strengths(model, IMAGE, SIZE)
+    expected = np.sqrt((detail.numpy()[0] ** 2).mean(axis=0))
+    np.testing.assert_allclose(strengths["detail.stage3"], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="gates are of aggregation 'bga', this network's is 'sum'"):
+        explain.gates(BiSeNetV2(ModelConfig(num_classes=3, width=0.25, aggregation="sum")).eval(), IMAGE, SIZE)
