@@ -22,10 +22,10 @@ from pygments.formatters import HtmlFormatter
 from bisenet import paper, summary
 from bisenet.files import write_text
 from bisenet.origin import REPOSITORY
+from bisenet.reproduce import NOTEBOOKS
 from bisenet.runs import records_folder, results_folder
 from bisenet.summary import Recorded
 
-NOTEBOOKS = REPOSITORY / "notebooks"
 RESULT = "result"  # the tag of cells whose tables are shown on the page
 
 INTRODUCTION = """`python -m bisenet report` makes this page from the records in [`records/`](records/README.md) and
