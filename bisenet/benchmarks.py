@@ -144,7 +144,7 @@ def _condition(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, scale: str) -> pd.DataFrame:
-    """paper | ours | difference | why, for every score of the paper's own networks in a table of `beside`."""
+    """paper | ours | difference | why | status, for every score of the paper's own networks in a table of `beside`."""
     lines = []
     for column, score in pairs(table).items():
         for (_, line), ours in zip(table.iterrows(), _ours(table, score), strict=True):
@@ -153,9 +153,21 @@ def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, 
             gap = line[f"{score}_ours"] - line[column] if score else math.nan
             of_row = records.get(paper.ours(name)[line["method"]].id, ())
             why = _why(name, of_row, dataset, scale) if score else "the server alone has the labels"
+            status = _status(gap, line[f"{score}_std"] if score else math.nan, dataset, scale, name)
             difference = "" if math.isnan(gap) else f"{gap:+.2f}"
-            lines.append((HEADERS[column], line["method"], _printed(line[column], column), ours, difference, why))
-    return pd.DataFrame(lines, columns=["what", "row", "paper", "ours", "difference", "why"]).set_index(["what", "row"])
+            printed = _printed(line[column], column)
+            lines.append((HEADERS[column], line["method"], printed, ours, difference, why, status))
+    columns = ["what", "row", "paper", "ours", "difference", "why", "status"]
+    return pd.DataFrame(lines, columns=columns).set_index(["what", "row"])
+
+
+def _status(gap: float, std: float, dataset: str, scale: str, name: str) -> str:
+    """Whether a score is the paper's, where both are of the same data and recipe."""
+    if math.isnan(gap):
+        return NOT_RUN
+    if (dataset, scale) != (paper.PUBLISHED[name], "paper"):
+        return "not comparable"
+    return "within spread" if abs(gap) <= std else "differs" + (", one seed" if math.isnan(std) else "")
 
 
 def _why(name: str, records: Sequence[Mapping[str, Any]], dataset: str, scale: str) -> str:
@@ -163,10 +175,12 @@ def _why(name: str, records: Sequence[Mapping[str, Any]], dataset: str, scale: s
         return f"no record for {dataset}, {scale}"
     reasons = [] if dataset == paper.PUBLISHED[name] else ["other data"]
     reasons += [] if scale == "paper" else ["other budget and size"]
+    reasons += ["files at half the size"] if any(record["source"].startswith("tutorial") for record in records) else []
     reasons += ["part of the data"] if any(_partial(record) for record in records) else []
     return ", ".join([*reasons, "one seed"] if len(records) == 1 else reasons) or f"{len(records)} seeds, same recipe"
 
 
 def _partial(record: Mapping[str, Any]) -> bool:
-    of, training = DATASETS[record["dataset"]].splits, record["training"]
-    return any(record["images"][part] < of[training[f"{part}_split"]] for part in ("train", "test"))
+    of, training = DATASETS[record["dataset"]].splits, TrainConfig(**record["training"])
+    splits = {"train": training.train_split, "test": training.test_split}
+    return any(record["images"][part] < of[split] for part, split in splits.items())

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from bisenet.boundaries import RADIUS, boundary_distance
+from bisenet.boundaries import near_boundary
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset
 from bisenet.data.cityscapes import Cityscapes, label_ids
@@ -69,7 +69,7 @@ def evaluate_by_place(
     indices: Iterable[int],
     protocol: str = "paper",
 ) -> Tensor:
-    """Two confusion matrices, int64 (2, K, K): of the pixels within `RADIUS` of a boundary of the labels, and others.
+    """Two confusion matrices, int64 (2, K, K): of the pixels near a boundary of the labels, and others.
 
     The arguments are those of `evaluate`, whose matrix is the sum of the two.
     """
@@ -81,7 +81,7 @@ def evaluate_by_place(
         for index in indices:
             image, labels = dataset.load(index)
             classes = predict(model, image, size, device, protocol).argmax(1)[0]
-            near = boundary_distance(labels) <= RADIUS
+            near = near_boundary(labels)
             for place, mask in enumerate((near, ~near)):
                 counted = torch.from_numpy(np.where(mask, labels, IGNORE)).to(device)
                 total[place] += confusion(classes, counted, num_classes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812, the name everybody knows
 from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
+from scipy import stats
 from torch import Tensor, nn
 
 from bisenet.augment import to_size, to_tensor
@@ -195,7 +197,7 @@ def large_classes(labels: np.ndarray) -> list[int]:
 def steps(ratios: pd.DataFrame) -> pd.DataFrame:
     """What changes from stage to stage, image by image: columns `change, error, n, verdict`, one line a step.
 
-    `ratios` has a line for each image and a column for each stage. `error` is twice the standard error of the mean
+    `ratios` has a line for each image and a column for each stage. `error` is half the 95 % interval of the mean
     change; a change that is not larger is "unresolved".
     """
     lines = {}
@@ -203,6 +205,20 @@ def steps(ratios: pd.DataFrame) -> pd.DataFrame:
         change, error, n = _mean(ratios[after] - ratios[before])
         lines[f"{before} to {after}"] = (change, error, n, _direction(change, error, ("falls", "rises")))
     return pd.DataFrame.from_dict(lines, orient="index", columns=["change", "error", "n", "verdict"])
+
+
+def against(trained: pd.Series, untrained: pd.Series) -> dict[str, float | int | str]:
+    """Have the images of a trained network more than networks that have learned nothing? Means, errors and a verdict.
+
+    `trained` holds a ratio for each image, `untrained` the mean ratio of each of several networks. Errors are halves of
+    95 % intervals; a difference that is not larger than both together is "unresolved".
+    """
+    mean, error, n = _mean(trained)
+    chance, chance_error, networks = _mean(untrained)
+    words = ("less than untrained", "more than untrained")
+    told = _direction(mean - chance, math.hypot(error, chance_error), words)
+    numbers = {"trained": mean, "error": error, "n images": n, "untrained": chance, "its error": chance_error}
+    return {**numbers, "n networks": networks, "verdict": told}
 
 
 def verdict(ratios: pd.DataFrame) -> pd.DataFrame:
@@ -222,10 +238,12 @@ def verdict(ratios: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: pd.Series) -> tuple[float, float, int]:
-    """Mean, twice its standard error, and of how many; those that are NaN are left out."""
-    found = values.dropna().to_numpy()
-    return float(found.mean()), 2 * float(found.std(ddof=1)) / len(found) ** 0.5, len(found)
+    """Mean, half its 95 % interval by Student's t, and of how many; those that are NaN are left out."""
+    found = values.dropna()
+    n = len(found)
+    factor = float(stats.t.ppf(0.975, n - 1)) if n > 1 else math.nan
+    return float(found.mean()), factor * float(np.std(found, ddof=1)) / n**0.5, n
 
 
 def _direction(mean: float, error: float, words: tuple[str, str]) -> str:
-    return words[mean > 0] if abs(mean) > error else "unresolved"
+    return words[mean > 0] if abs(mean) > error else "unresolved"  # also where there is no error, NaN

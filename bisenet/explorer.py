@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from bisenet.augment import to_size
 from bisenet.config import Size
 from bisenet.data import DATASETS, DatasetInfo, PairDataset, choose
-from bisenet.figures import BAD, OURS, PAPER
+from bisenet.figures import BAD, OURS, PAPER, closed
 from bisenet.gallery import colour
 from bisenet.model import BiSeNetV2
 from bisenet.protocols import predict
@@ -80,8 +80,7 @@ def view(
     for axes in (left, right):
         axes.tick_params(labelsize=7)
         axes.set_anchor("N")
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def _bars(axes: Axes, values: np.ndarray, info: DatasetInfo) -> None:

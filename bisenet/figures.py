@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 
 from bisenet.benchmarks import HEADERS, SERVER, pairs
 from bisenet.paper import Row
-from bisenet.report import NOT_RUN
+from bisenet.report import NOT_COUNTED, NOT_RUN
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
@@ -67,8 +67,7 @@ def methods(table: pd.DataFrame, setting: str) -> Figure:
         text.set_fontweight("bold" if text.get_text().endswith(" models") else "normal")
     handles, labels = panels[0][0].get_legend_handles_labels()  # the first panel has all that there is
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def _methods(axes: Axes, table: pd.DataFrame, place: np.ndarray, column: str, score: str, label: str) -> None:
@@ -132,8 +131,7 @@ def _finish(figure: Figure, panels: Sequence[Axes]) -> Figure:
     panels[-1].legend(fontsize=8, frameon=False)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) -> Figure:
@@ -159,8 +157,7 @@ def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]
     figure.set_layout_engine("none")
     for axes, of_panel in zip(panels, points, strict=True):
         _label(axes, of_panel)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def _published_points(table: pd.DataFrame) -> pd.DataFrame:
@@ -248,8 +245,7 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
     )
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
@@ -261,13 +257,18 @@ def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
         y = of_place["row"].map(lines)
         axes.errorbar(of_place["miou"], y, xerr=of_place["std"], fmt=mark, color=colour_of, capsize=3, label=place)
     for name in places["row"][places["n"] == 0].unique():
-        axes.annotate(NOT_RUN, (0.5, lines[name]), xycoords=("axes fraction", "data"), ha="center", va="center")
+        axes.annotate(NOT_COUNTED, (0.5, lines[name]), xycoords=("axes fraction", "data"), ha="center", va="center")
     axes.set_yticks(list(lines.values()), [row.label for row in rows])
     axes.set_xlabel(f"mIoU %, {setting}")
     axes.grid(axis="y", color="#dddddd")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
+    return closed(figure)
+
+
+def closed(figure: Figure) -> Figure:
+    """A notebook shows what a cell returns, and would show an open figure once more."""
+    plt.close(figure)
     return figure
 
 

@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from bisenet.boundaries import RADIUS, boundary_distance
+from bisenet.boundaries import RADIUS, near_boundary
 from bisenet.data import IGNORE, DatasetInfo
-from bisenet.figures import BAD
+from bisenet.figures import BAD, closed
 from bisenet.report import NOT_RUN
 
 
@@ -61,8 +61,7 @@ def _scenes(columns: Mapping[str, Sequence[np.ndarray]], info: DatasetInfo) -> F
             if not pictures:
                 cell.annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
     _legend(figure, [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2], info)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def _errors(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -100,8 +99,7 @@ def activations(
     bar = figure.colorbar(shown, ax=grid, location="bottom", aspect=40, shrink=0.5, pad=0.02)
     bar.set_label(scaling, fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def aggregations(
@@ -116,10 +114,9 @@ def aggregations(
     `image` is (H, W, 3), `labels` and `predictions` are (H, W). `strengths`, (h, w), by the same names, are shown on
     one scale, from 0 to their largest value.
     """
-    near = boundary_distance(labels) <= RADIUS
     titles = ["image", "truth", f"within {RADIUS} pixels of a boundary"]
     of_networks = ["features before the head", "prediction", "errors (orange)"]
-    lines = {"": (image, labels, highlighted(image, near))}
+    lines = {"": (image, labels, highlighted(image, near_boundary(labels)))}
     lines |= {name: (strengths[name], of, _errors(image, labels, of)) for name, of in predictions.items()}
     size = (9.6, len(lines) * 3.2 * image.shape[0] / image.shape[1] + 1.4)
     figure, grid = plt.subplots(len(lines), 3, figsize=size, squeeze=False, layout="constrained")
@@ -137,8 +134,7 @@ def aggregations(
     bar.set_label("root of the mean square over channels", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     _legend(figure, [labels, *predictions.values()], info)
-    plt.close(figure)  # a notebook shows what a cell returns, and would show an open figure again
-    return figure
+    return closed(figure)
 
 
 def _legend(figure: Figure, maps: Sequence[np.ndarray], info: DatasetInfo) -> None:

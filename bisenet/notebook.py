@@ -135,12 +135,16 @@ def commands(name: str, parameters: Parameters) -> None:
     rows = paper.ours(name).values()
     lines = [f"rehearse --row {row.id} {setting}" for row in rows if not row.base and parameters.dataset in MINIATURES]
     lines.append(f"plan --only {name} {setting}")
-    planned = [runs.plan(row, parameters.dataset, parameters.scale, 0) for row in rows]
-    lines += [" ".join(runs.words(run.base)) for run in planned if run.base]
-    root = " --data-root FOLDER" if DATASETS[parameters.dataset].needs_files else ""
-    lines.append(f"reproduce --only {name} {setting}{root}")
+    planned = [runs.plan(row, parameters.dataset, parameters.scale, seed) for seed in parameters.seeds for row in rows]
+    lines += [f"{' '.join(runs.words(run.base))}{_root(run.base.dataset)}" for run in planned if run.base]
+    seeds = " ".join(map(str, parameters.seeds))
+    lines.append(f"reproduce --only {name} {setting} --seeds {seeds}{_root(parameters.dataset)}")
     for line in lines:
         print(f"python -m bisenet {line}")
+
+
+def _root(dataset: str) -> str:
+    return f" --data-root {dataset.upper()}" if DATASETS[dataset].needs_files else ""
 
 
 def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> list[np.ndarray]:
@@ -167,22 +171,39 @@ def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> l
 def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2]:
     """The trained networks of some rows, by row id: yours with `train`, otherwise those that came with the repository.
 
-    Of the first seed, on the GPU if there is one; a row without weights is left out.
+    Of the first seed, on the GPU if there is one; a row without weights is left out. ValueError for a data set that is
+    not seen whole.
     """
     planned = [runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0]) for row in rows]
+    for run in planned:
+        _seen_whole(run)
     paths = {run.row: runs.weights_path(run, mine=parameters.train) for run in planned}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
 
 
+def _seen_whole(run: runs.Run) -> None:
+    """Features and maps are shown over the image, so the network must see all of it and nothing else."""
+    if run.training.protocol != "paper":
+        raise ValueError(
+            f"{run.dataset} is seen by protocol {run.training.protocol!r}; this notebook takes data sets that are "
+            "resized as a whole: streets, camvid, cityscapes"
+        )
+
+
 def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
     """A trained network, images that it has not seen, and the size at which it sees them, (height, width).
 
-    With `train` it is that of your own run of Table 2's last row with the first of the seeds, if there is one, on its
-    test split and on the GPU if there is one; otherwise that of the repository, on embedded scenes. Prints which.
+    With `train` it is that of your own run of Table 2's last row with the first of the seeds, trained first if need
+    be, on its test split and on the GPU if there is one; otherwise that of the repository, on embedded scenes. Prints
+    which. ValueError for a data set that is not seen whole (`_seen_whole`).
     """
-    run = runs.plan(paper.row("table_2.ohem"), parameters.dataset, parameters.scale, parameters.seeds[0])
-    if not (parameters.train and runs.weights_path(run).is_file()):
+    row = paper.row("table_2.ohem")
+    run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+    _seen_whole(run)
+    if parameters.train:
+        collect([row], dataclasses.replace(parameters, seeds=parameters.seeds[:1]))
+    else:
         print("the weights that came with the repository, on embedded scenes")
         return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
     print(f"the weights of your run {run.name}")

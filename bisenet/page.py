@@ -50,8 +50,7 @@ STYLE += HtmlFormatter().get_style_defs(".highlight")
 
 
 def build() -> Path:
-    """Write `README.md` beside the records and `index.html` into the folder of results; returns the latter."""
-    write_text(records_folder().parent / "README.md", readme())
+    """Write `index.html` into the folder of results, and `README.md` if it is the repository's; returns the first."""
     recorded, folder = Recorded(mine=True), results_folder()
     contents = "".join(f'<li><a href="#{path.stem}">{html.escape(title(path))}</a></li>' for path in notebooks())
     parts = [
@@ -60,6 +59,8 @@ def build() -> Path:
         _html(summary.overview(recorded)),
         f"<ul>{contents}</ul>",
     ]
+    if folder == records_folder().parent:
+        write_text(folder / "README.md", readme())
     for path in notebooks():
         parts += [f'<h2 id="{path.stem}">{html.escape(title(path))}</h2>', _html(text(path.stem, recorded))]
         parts += _editions(path, folder)
@@ -110,7 +111,7 @@ def _editions(path: Path, folder: Path) -> Iterator[str]:
     for edition, executed in {"as it came": path, **yours}.items():
         notebook = _read(executed)
         target = folder / "html" / edition.replace(" ", "-") / path.with_suffix(".html").name
-        write_text(target, _document(title(path), _whole(notebook, target.parent)))
+        write_text(target, _document(title(path), _whole(notebook, executed.parent, target.parent)))
         link = f'<a href="{html.escape(target.relative_to(folder).as_posix())}">{path.stem}, {html.escape(edition)}</a>'
         yield f"<p>The whole notebook: {link}</p>"
         yield from (f'<div class="wide">{output["text/html"]}</div>' for output in _outputs(notebook, RESULT))
@@ -130,11 +131,19 @@ def _outputs(notebook: Any, tag: str = "") -> Iterator[dict[str, str]]:
                 yield output.data
 
 
-def _whole(notebook: Any, folder: Path) -> str:
-    """A notebook as HTML that lies in a folder; its mathematics stays as it is written."""
+def _whole(notebook: Any, edition: Path, folder: Path) -> str:
+    """A notebook as HTML that lies in a folder; its mathematics stays as it is written.
+
+    Links to other notebooks lead to those of the same edition, or else to those that came with the repository.
+    """
+
+    def other(link: re.Match[str]) -> str:
+        beside = "" if (edition / f"{link[1]}.ipynb").is_file() else "../as-it-came/"
+        return f'href="{beside}{link[1]}.html'
+
     body = HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
-    body = re.sub(r'href="(\w+)\.ipynb', r'href="\1.html', body)
-    return body.replace('href="../', f'href="{Path(os.path.relpath(REPOSITORY, folder)).as_posix()}/')
+    body = body.replace('href="../', f'href="{Path(os.path.relpath(REPOSITORY, folder)).as_posix()}/')
+    return re.sub(r'href="(\w+)\.ipynb', other, body)
 
 
 def _html(markdown: str) -> str:
@@ -144,7 +153,7 @@ def _html(markdown: str) -> str:
 
 def _document(name: str, body: str) -> str:
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{name}</title><style>{STYLE}</style>"
+    head += f"<title>{html.escape(name)}</title><style>{STYLE}</style>"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
 
 

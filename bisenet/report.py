@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bisenet.boundaries import RADIUS
 from bisenet.evaluate import iou, miou
-from bisenet.paper import Row
+from bisenet.paper import BASES, Row
 
 NOT_RUN = "not run"
+NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -51,11 +53,12 @@ def over_seeds(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray
 def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
     """mIoU near the boundaries of the labels and elsewhere, one line a row and place: `row, place, miou, std, n`.
 
-    In percent, over those of the seeds whose records count the two apart; NaN where there are too few.
+    In percent, over those of the seeds whose records count the two apart, by today's radius; NaN where there are too
+    few.
     """
     lines = []
     for row in rows:
-        counted = [record for record in records.get(row.id, ()) if "near_boundaries" in record]
+        counted = [r for r in records.get(row.id, ()) if r.get("near_boundaries", {}).get("radius") == RADIUS]
         near = [np.array(record["near_boundaries"]["confusion"]) for record in counted]
         far = [np.array(record["confusion"]) - of_near for record, of_near in zip(counted, near, strict=True)]
         for place, matrices in (("near", near), ("elsewhere", far)):
@@ -74,7 +77,7 @@ def over_row(places: pd.DataFrame, name: str) -> pd.DataFrame:
         best, best_std, best_n = of_row.pop(name)
         for over, (miou_over, std, n) in of_row.items():
             gain, spread = best - miou_over, math.hypot(best_std, std)
-            verdict = NOT_RUN if math.isnan(gain) else _resolved(gain, spread)
+            verdict = NOT_COUNTED if math.isnan(gain) else _resolved(gain, spread)
             lines.append((place, over, gain, spread, int(min(best_n, n)), verdict))
     return pd.DataFrame(lines, columns=["place", "over", "gain", "spread", "n", "verdict"])
 
@@ -84,8 +87,10 @@ def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str
     table = over_row(places, better)
     line = table[(table["place"] == place) & (table["over"] == worse)].iloc[0]
     if math.isnan(line["gain"]):
-        return {"ours": NOT_RUN, "difference": "", "why": ""}
-    held = line["verdict"] if line["verdict"] != "resolved" else "true" if line["gain"] > 0 else "not true"
+        return {"ours": NOT_COUNTED, "difference": "", "why": ""}
+    held = (
+        line["verdict"] if line["verdict"] != "resolved" else "holds here" if line["gain"] > 0 else "does not hold here"
+    )
     spread = "" if math.isnan(line["spread"]) else f" ± {line['spread']:.2f}"
     ours = f"{line['gain']:+.2f}{spread} points {place}, n = {line['n']}"
     return {"ours": ours, "difference": held, "why": f"mIoU of {better} less that of {worse}"}
@@ -113,11 +118,12 @@ def _resolved(gain: float, spread: float) -> str:
     return "unresolved" if abs(gain) <= spread else "resolved"
 
 
-def show(table: pd.DataFrame, rows: Sequence[Row], setting: str, base: str) -> pd.DataFrame:
-    """The table for reading: every number as text, "not run" where nothing is recorded, gains over the row `base`.
+def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame:
+    """The table for reading: numbers as text, "not run" where nothing is recorded, gains over the base of the table.
 
     `setting` says what "ours" was trained on, such as "streets, short".
     """
+    base = BASES[rows[0].table]
     ours = [score_text(*line) for line in zip(table["miou_ours"], table["miou_std"], table["n"], strict=True)]
     gain, over = gains(table, base), {row.name: row.label for row in rows}[base]
     return pd.DataFrame(
@@ -141,8 +147,9 @@ def number(value: float, decimals: int = 2) -> str:
     return "-" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
-def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str, base: str) -> pd.DataFrame:
-    """paper | ours | difference | why, first for the GFLOPs, then for the gain of each row over the row `base`."""
+def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str) -> pd.DataFrame:
+    """paper | ours | difference | why, first for the GFLOPs, then for the gains over the base of the table."""
+    base = BASES[rows[0].table]
     lines: list[tuple[str, ...]] = []
     for row, ours in zip(rows, table["gflops_ours"], strict=True):
         if not math.isnan(row.gflops):
@@ -172,7 +179,8 @@ def _why(paper: float, ours: float, verdict: str, dataset: str, scale: str) -> s
     if math.isnan(ours):
         return f"no record for {dataset}, {scale}"
     sign = "same sign" if ours * paper > 0 else "opposite sign"
-    return f"{sign}, {verdict}; other data" + ("" if scale == "paper" else " and budget")
+    other = [*(["data"] if dataset != "cityscapes" else []), *(["budget"] if scale != "paper" else [])]
+    return f"{sign}, {verdict}" + (f"; other {' and '.join(other)}" if other else "")
 
 
 def rank_correlation(table: pd.DataFrame) -> str:

@@ -119,16 +119,21 @@ def words(run: Run) -> list[str]:
 
 def find(run: Run, mine: bool) -> Record | None:
     """The record of a run, by its hash: among yours, or among those that came with the repository."""
+    path = record_path(run, mine)
+    return json.loads(path.read_text()) if path else None
+
+
+def record_path(run: Run, mine: bool) -> Path | None:
+    """The file of that record."""
     pattern = f"runs/*-{run.hash}/record.json" if mine else f"*-{run.hash}.json"
-    folder = results_folder() if mine else records_folder()
-    for path in sorted(folder.glob(pattern)):
-        return json.loads(path.read_text())
-    return None
+    return min((results_folder() if mine else records_folder()).glob(pattern), default=None)
 
 
 def weights_path(run: Run, mine: bool = True) -> Path:
     """Where the weights of your run are, once it is recorded; or those that came with the repository, if any did."""
-    return _folder(run) / "weights.safetensors" if mine else records_folder() / f"{run.name}.safetensors"
+    if mine:
+        return _folder(run) / "weights.safetensors"
+    return min(records_folder().glob(f"*-{run.hash}.safetensors"), default=records_folder() / f"{run.name}.safetensors")
 
 
 def _folder(run: Run) -> Path:

@@ -1,7 +1,6 @@
 """What the records say of each table of the paper, as Markdown: paper beside ours, a status, and where it comes from.
 
-GFLOPs are *reproduced* within 0.1 % of the printed figure. A gain in mIoU over the base of its table is *reproduced* if
-it has the paper's sign and is larger than its spread, the standard deviation of the difference over seeds.
+`KEY` says what the statuses mean.
 """
 
 from __future__ import annotations
@@ -20,19 +19,15 @@ from bisenet import benchmarks, paper, report
 from bisenet.boundaries import RADIUS
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS
-from bisenet.runs import Record, find, plan, records_folder, results_folder
+from bisenet.paper import BASES
+from bisenet.runs import Record, plan, record_path, records_folder, results_folder
 
-KEY = """**Status.** GFLOPs: *reproduced* within 0.1 % of the printed figure, otherwise *differs*. A gain, in points of
-mIoU over the base of its table: *reproduced* if it has the paper's sign and is larger than its spread (the standard
-deviation of the difference over seeds), *differs* if it is larger and has the other sign, *within spread* if it is not
-larger, *not run* without a record. With one seed there is no spread, and only the sign is said. On other data, and at a
-smaller budget, than the paper's the sign can be compared and the value cannot."""
-
-# The row over which the others of a table gain.
-BASES = {
-    **{"table_2": "detail", "table_3a": "detail", "table_3b": "all", "table_3c": "detail"},
-    **{"table_4": "none", "table_5a": "alpha_100", "table_5b": "d_1", "table_6": "ours"},
-}
+KEY = """**Status.** GFLOPs are *reproduced* within 0.1 % of the printed figure; otherwise the status is *differs*. A
+gain, in points of mIoU over the base of its table: *sign reproduced* if it has the paper's sign and is larger than its
+spread, *sign differs* if it is larger and has the other sign, *within spread* if it is not larger, *not run* without a
+record. The spread is one standard deviation of the difference over seeds, a weak test with three of them; with one seed
+there is none, and the status says so. Tables 7 to 9 compare the value itself, by the spread over seeds, where data set
+and recipe are the paper's; on other data or at a smaller budget a sign can be compared and a value cannot."""
 
 Setting = tuple[str, str]  # data set and scale
 
@@ -42,8 +37,8 @@ class Recorded:
 
     def __init__(self, mine: bool):
         self.mine = mine
-        # where the records are, seen from the page: from elsewhere if yours go elsewhere
-        self.shipped = Path(os.path.relpath(records_folder(), results_folder())).as_posix() if mine else "records"
+        # the page lies in the folder of results, which may be elsewhere; README.md beside the records
+        self.folder = results_folder() if mine else records_folder().parent
         paths = [*records_folder().glob("*.json"), *(results_folder().glob("runs/*/record.json") if mine else ())]
         records = [json.loads(path.read_text()) for path in paths]
         self.seeds = sorted({record["seed"] for record in records})
@@ -58,9 +53,9 @@ class Recorded:
 
     def _find(self, run: Any) -> Record | None:
         for mine in (True, False) if self.mine else (False,):
-            if record := find(run, mine=mine):
-                name = f"{record['row']}-{run.dataset}-{record['scale']}-seed{run.seed}-{run.hash}"
-                return {**record, "file": f"runs/{name}/record.json" if mine else f"{self.shipped}/{name}.json"}
+            if path := record_path(run, mine=mine):
+                file = Path(os.path.relpath(path, self.folder)).as_posix()
+                return {**json.loads(path.read_text()), "file": file}
         return None
 
     def with_any(self, rows: Sequence[paper.Row]) -> dict[Setting, dict[str, list[Record]]]:
@@ -76,7 +71,7 @@ def ablation(name: str, recorded: Recorded) -> str:
     parts = []
     for setting, records in (recorded.with_any(rows) or {("streets", "short"): {}}).items():
         table = report.comparison(rows, records, gflops)
-        shown = report.show(table, rows, ", ".join(setting), base=BASES[name])
+        shown = report.show(table, rows, ", ".join(setting))
         shown["status of the gain"] = gain_statuses(table, BASES[name])
         shown["status of the GFLOPs"] = gflops_statuses(rows, gflops)
         title = f"### Table {name.removeprefix('table_')}: {', '.join(setting)}"
@@ -103,7 +98,7 @@ def _status(printed: float, ours: float, spread: float) -> str:
     same = printed * ours > 0
     if math.isnan(spread):
         return "same sign, one seed" if same else "other sign, one seed"
-    return "reproduced" if same else "differs"
+    return "sign reproduced" if same else "sign differs"
 
 
 def gflops_statuses(rows: Sequence[paper.Row], gflops: Mapping[str, float]) -> list[str]:
@@ -119,8 +114,6 @@ def benchmark(name: str, recorded: Recorded) -> str:
     parts = []
     for setting, records in (with_any or {(dataset, "paper"): {}}).items():
         table = benchmarks.differences(name, benchmarks.beside(name, records), records, *setting)
-        none = table["ours"].isin([report.NOT_RUN, benchmarks.SERVER])
-        table["status"] = none.map({True: report.NOT_RUN, False: "differs"})
         parts += [f"### {', '.join(setting)}", markdown(table.reset_index()), *_sources(records)]
     return "\n\n".join(parts)
 
@@ -144,15 +137,20 @@ def by_place(recorded: Recorded) -> str:
 
 
 def overview(recorded: Recorded) -> str:
-    """How many figures of GFLOPs and how many gains have which status."""
+    """How many figures of GFLOPs have which status, and how many gains; one that stands in several tables is one."""
     rows = {name: paper.table(name) for name in paper.TABLES}
     gflops = {row.id: variant_cost(row.model).gflops for of_table in rows.values() for row in of_table}
     counts = {"GFLOPs": Counter(status for of_table in rows.values() for status in gflops_statuses(of_table, gflops))}
     for setting in recorded.settings:
-        tables = {name: report.comparison(of, recorded.of(of, setting), gflops) for name, of in rows.items()}
-        statuses = [status for name, table in tables.items() for status in gain_statuses(table, BASES[name])]
-        counts[f"gains in mIoU: {', '.join(setting)}"] = Counter(statuses)
-    table = pd.DataFrame(counts).T.drop(columns=["", "base"]).fillna(0).astype(int)
+        statuses: dict[tuple[str, str], str] = {}
+        for name, of_table in rows.items():
+            table = report.comparison(of_table, recorded.of(of_table, setting), gflops)
+            hashes = [plan(row, *setting, seed=0).hash for row in of_table]
+            base = hashes[[row.name for row in of_table].index(BASES[name])]
+            pairs = [(base, hash) for hash in hashes]
+            statuses |= dict(zip(pairs, gain_statuses(table, BASES[name]), strict=True))
+        counts[f"gains in mIoU: {', '.join(setting)}"] = Counter(statuses.values())
+    table = pd.DataFrame(counts).T.drop(columns=["", "base"], errors="ignore").fillna(0).astype(int)
     return markdown(table.rename_axis("Tables 2 to 6").reset_index())
 
 
@@ -168,4 +166,5 @@ def _sources(records: report.Records) -> list[str]:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts and whole numbers."""
-    return table.astype(str).to_markdown(index=False, disable_numparse=True)
+    cells = table.astype(str).map(lambda text: text.replace("|", "/").replace("<", "&lt;"))
+    return cells.to_markdown(index=False, disable_numparse=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bisenet import explain
 from bisenet.augment import to_size, to_tensor
-from bisenet.boundaries import boundary_distance
+from bisenet.boundaries import RADIUS, boundary_distance, near_boundary
 from bisenet.data import IGNORE
 from bisenet.explain import DETAIL
 from bisenet.model import BiSeNetV2, ModelConfig
@@ -120,6 +120,23 @@ def test_one_is_what_shuffled_maps_have_in_the_mean() -> None:
     each = RNG.random(LABELS.shape, dtype=np.float32) ** 4
     shuffled = [explain.boundary_ratio(RNG.permuted(each.ravel()).reshape(each.shape), distance)[0] for _ in range(200)]
     assert np.mean(shuffled) == pytest.approx(1, abs=4 * np.std(shuffled) / 200**0.5)
+
+
+def test_near_is_within_the_radius() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.choice([0, 1, IGNORE], (6, 8)), np.ones((9, 11))).astype(np.uint8)
+    assert np.array_equal(near_boundary(labels), boundary_distance(labels) <= RADIUS)
+
+
+def test_a_trained_network_is_held_against_several_untrained_ones() -> None:
+    """Student's t: with three values 4.30 standard errors."""
+    trained, untrained = pd.Series([2.0, 2.1, 2.2, np.nan]), pd.Series([1.0, 1.1, 1.2])
+    told = explain.against(trained, untrained)
+    assert told["error"] == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    assert (told["n images"], told["n networks"]) == (3, 3)
+    assert told["verdict"] == "more than untrained"  # by 1.0, and 0.35 would have been enough
+    assert explain.against(trained - 0.7, untrained)["verdict"] == "unresolved"
+    assert explain.against(trained[:1], untrained)["verdict"] == "unresolved"  # one image has no spread
 
 
 def test_what_is_not_labelled_makes_no_boundary() -> None:

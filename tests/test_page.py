@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ def test_statuses_of_gains() -> None:
     }
     table = pd.DataFrame.from_dict(lines, orient="index", columns=["miou_paper", "miou_ours", "miou_std"])
     statuses = summary.gain_statuses(table.rename_axis("row").reset_index(), "base")
-    reading = ["within spread", "differs", "same sign, one seed", "other sign, one seed", "not run", ""]
-    assert statuses == ["base", "reproduced", *reading]
+    reading = ["within spread", "sign differs", "same sign, one seed", "other sign, one seed", "not run", ""]
+    assert statuses == ["base", "sign reproduced", *reading]
 
 
 def test_29_of_36_figures_are_reproduced() -> None:
@@ -41,21 +42,54 @@ def test_miou_by_place_is_over_the_seeds_that_count_it() -> None:
     rows = paper.table("table_2")[:2]
     near, far = np.array([[2, 0], [1, 1]]), np.array([[4, 0], [0, 4]])
     record = {"confusion": (near + far).tolist(), "near_boundaries": {"radius": 4, "confusion": near.tolist()}}
-    older = {"confusion": far.tolist()}
+    older = {"confusion": far.tolist(), "near_boundaries": {"radius": 3, "confusion": near.tolist()}}
     places = report.by_place(rows, {"table_2.detail": [record, record, older]}).set_index(["row", "place"])
     assert places.loc[("detail", "near")].tolist() == pytest.approx([100 * (2 / 3 + 1 / 2) / 2, 0, 2])
     assert places.loc[("detail", "elsewhere")].tolist() == pytest.approx([100, 0, 2])
     assert places.loc[("semantic", "near"), "n"] == 0
     claim = report.claim(places.reset_index(), "detail", "semantic", "near")
-    assert claim == {"ours": report.NOT_RUN, "difference": "", "why": ""}
+    assert claim == {"ours": report.NOT_COUNTED, "difference": "", "why": ""}
 
 
 def test_claims_are_true_only_beyond_the_spread() -> None:
     lines = [("a", "near", 20, 1, 3), ("b", "near", 17, 1, 3), ("c", "near", 19, 1, 3)]
     places = pd.DataFrame(lines, columns=["row", "place", "miou", "std", "n"])
     held = [report.claim(places, *rows, "near")["difference"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
-    assert held == ["true", "not true", "unresolved"]
+    assert held == ["holds here", "does not hold here", "unresolved"]
     assert report.claim(places, "a", "b", "near")["ours"] == "+3.00 ± 1.41 points near, n = 3"
+
+
+def test_a_gain_of_several_tables_is_counted_once() -> None:
+    """BGA over Detail stands in Tables 2, 3a and 3c."""
+    tables = {name: paper.table(name) for name in paper.TABLES}
+    bases = {name: next(row for row in rows if row.name == paper.BASES[name]) for name, rows in tables.items()}
+    gains = [(bases[name], row) for name, rows in tables.items() for row in rows if not math.isnan(row.miou)]
+    gains = [tuple(runs.plan(row, "camvid", "short", 0).hash for row in pair) for pair in gains]
+    distinct = {(base, row) for base, row in gains if base != row}
+    counted = summary.overview(summary.Recorded(mine=False))
+    line = next(line for line in counted.splitlines() if "camvid" in line)
+    assert sum(int(cell) for cell in line.split("|")[2:-1]) == len(distinct) < len(gains) - len(bases)
+
+
+def test_without_records_everything_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "records_folder", lambda: tmp_path)
+    recorded = summary.Recorded(mine=False)
+    assert "29" in summary.overview(recorded)
+    assert summary.by_place(recorded) == ""
+    table = summary.ablation("table_4", recorded)
+    assert report.NOT_RUN in table and "sign" not in table
+
+
+def test_every_record_is_of_some_row() -> None:
+    """A record of a recipe that has changed would be shown by nobody."""
+    rows = [row for name in paper.TABLES for row in paper.table(name)]
+    rows += [row for name in paper.PUBLISHED for row in paper.ours(name).values()]
+    for path in runs.records_folder().glob("*.json"):
+        record = json.loads(path.read_text())
+        known = {runs.plan(row, record["dataset"], record["scale"], record["seed"]).hash for row in rows}
+        assert record["hash"] in known, path.name
+    for path in runs.records_folder().glob("*.safetensors"):
+        assert path.with_suffix(".json").is_file(), path.name
 
 
 def test_readme_says_what_came_with_the_repository() -> None:
@@ -74,6 +108,10 @@ def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch
     mine = tmp_path / "runs" / run.name / "record.json"
     mine.parent.mkdir(parents=True)
     mine.write_text(json.dumps({**shipped, "confusion": np.eye(11, dtype=int).tolist()}))
+    edition = tmp_path / "reproduced" / "streets-short"
+    edition.mkdir(parents=True)
+    for name in ("table_1_architecture", "table_2_components"):  # which lead to other notebooks
+        shutil.copy(page.NOTEBOOKS / f"{name}.ipynb", edition)
     index = page.build()
     content = index.read_text()
     assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", content)
@@ -82,6 +120,9 @@ def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch
     for notebook in page.notebooks():
         whole = tmp_path / "html" / "as-it-came" / f"{notebook.stem}.html"
         assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", whole.read_text()), notebook
+    wholes = sorted(tmp_path.glob("html/*/*.html"))
+    assert len(wholes) == len(page.notebooks()) + 2
+    for whole in wholes:
         assert_links(whole)
 
 

@@ -31,7 +31,8 @@ class Cityscapes(FilePairs):
     def __init__(self, split: str, root: Path):
         images = [path for part in split.split("+") for path in self._images(root, part)]
         first = self._labels(root, images[0], self.KINDS[1])
-        self.kind = self.KINDS[first.is_file() and not self._labels(root, images[0], self.KINDS[0]).is_file()]
+        usual = self._labels(root, images[0], self.KINDS[0])
+        self.kind = self.KINDS[1] if first.is_file() and not usual.is_file() else self.KINDS[0]
         self.pairs = [(path, self._labels(root, path, self.kind)) for path in images]
         self.labelled = split != "test"
         self._check(self.kind if self.labelled else "without labels", split)
