@@ -178,7 +178,11 @@ def _trade_off(axes: Axes, points: pd.DataFrame, title: str) -> None:
         hollow = math.isnan(point["miou"])
         style: dict[str, Any] = {"color": colour, "marker": marker, "markerfacecolor": "none" if hollow else colour}
         axes.plot(point["fps"], UNKNOWN if hollow else point["miou"], markersize=9 if point["ours"] else 5, **style)
-    axes.set_title(title + ("; hollow: not in Table 7" if points["miou"].isna().any() else ""), fontsize=9)
+    axes.set_title(
+        title
+        + ("; hollow: no accuracy published there, so the height means nothing" if points["miou"].isna().any() else ""),
+        fontsize=9,
+    )
     axes.set_xlabel("frames per second")
     axes.set_ylabel("mIoU %, Cityscapes test")
     axes.margins(x=0.06, y=0.1)
@@ -229,13 +233,16 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
     figure, (panels,) = plt.subplots(1, len(names), sharey=True, **options)
     for axes, (method, title) in zip(panels, names.items(), strict=True):
         axes.axhline(1, color="black", linewidth=0.8)
+        shifts = iter(2 ** np.linspace(-0.15, 0.15, 6))  # so that no bar hides another
         for (network, table), line in zip(measured.items(), ("-", ":"), strict=True):
             images = table[table["method"] == method].groupby(["stage", "radius", "image"])["ratio"].mean()
             of_radius = images.groupby(["stage", "radius"])
             mean, error = of_radius.mean().unstack(), 2 * of_radius.sem().unstack()
             for stage, colour_of, mark in zip(mean.index, (OURS, GREEN, BAD), "os^", strict=True):
                 style: dict[str, Any] = {"fmt": mark + line, "color": colour_of, "capsize": 2, "markersize": 5}
-                axes.errorbar(mean.columns, mean.loc[stage], error.loc[stage], label=f"{stage}, {network}", **style)
+                axes.errorbar(
+                    mean.columns * next(shifts), mean.loc[stage], error.loc[stage], label=f"{stage}, {network}", **style
+                )
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("pixels from a label boundary, at most")

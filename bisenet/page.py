@@ -8,6 +8,7 @@ with the repository, `index.html` your runs too.
 from __future__ import annotations
 
 import html
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import mistune
 import nbformat
+import pandas as pd
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
@@ -38,7 +40,8 @@ h2 { border-top: 1px solid #ccc; padding-top: 1rem }
 img { max-width: 100%; height: auto; display: block; margin: 1rem 0 }
 .wide, pre { overflow-x: auto }
 table { border-collapse: collapse; font-size: .875rem; border: 0 }
-th, td { padding: .25rem .6rem; border: 0; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap }
+th, td { padding: .25rem .6rem; border: 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+td { white-space: nowrap }
 code, p, li { overflow-wrap: anywhere }
 summary { cursor: pointer }
 summary, a { color: #0072B2 }
@@ -72,7 +75,7 @@ def readme() -> str:
     recorded = Recorded(mine=False)
     parts = ["# Results", INTRODUCTION, summary.KEY, summary.overview(recorded)]
     for path in notebooks():
-        tables = [f"```\n{output['text/plain']}\n```" for output in _outputs(_read(path), RESULT)]
+        tables = [_markdown(output["text/html"]) for output in _outputs(_read(path), RESULT)]
         link = f"[The notebook](../notebooks/{path.name})"
         parts += [f"## {title(path)}", *filter(None, [text(path.stem, recorded)]), *tables, link]
     return "\n\n".join(parts) + "\n"
@@ -108,17 +111,17 @@ def text(stem: str, recorded: Recorded) -> str:
 def _editions(path: Path, folder: Path) -> Iterator[str]:
     """Figures and main tables of a notebook as it came, and as you executed it, and links to the whole of each."""
     yours = {mine.parent.name: mine for mine in sorted(folder.glob(f"reproduced/*/{path.name}"))}
-    for edition, executed in {"as it came": path, **yours}.items():
+    for edition, executed in {"as shipped": path, **yours}.items():
         notebook = _read(executed)
         target = folder / "html" / edition.replace(" ", "-") / path.with_suffix(".html").name
         write_text(target, _document(title(path), _whole(notebook, executed.parent, target.parent)))
         link = f'<a href="{html.escape(target.relative_to(folder).as_posix())}">{path.stem}, {html.escape(edition)}</a>'
         yield f"<p>The whole notebook: {link}</p>"
         yield from (f'<div class="wide">{output["text/html"]}</div>' for output in _outputs(notebook, RESULT))
-        for number, output in enumerate(_outputs(notebook), start=1):
-            if picture := output.get("image/png"):
-                alt = f"{title(path)}: figure {number}, {edition}"
-                yield f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture.strip()}">'
+        pictures = [output["image/png"].strip() for output in _outputs(notebook) if "image/png" in output]
+        for number, picture in enumerate(pictures, start=1):
+            alt = f"{title(path)}: figure {number} of {len(pictures)}, {edition}"
+            yield f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}">'
 
 
 def _outputs(notebook: Any, tag: str = "") -> Iterator[dict[str, str]]:
@@ -138,12 +141,20 @@ def _whole(notebook: Any, edition: Path, folder: Path) -> str:
     """
 
     def other(link: re.Match[str]) -> str:
-        beside = "" if (edition / f"{link[1]}.ipynb").is_file() else "../as-it-came/"
+        beside = "" if (edition / f"{link[1]}.ipynb").is_file() else "../as-shipped/"
         return f'href="{beside}{link[1]}.html'
 
     body = HTMLExporter(template_name="basic").from_notebook_node(notebook)[0]
     body = body.replace('href="../', f'href="{Path(os.path.relpath(REPOSITORY, folder)).as_posix()}/')
     return re.sub(r'href="(\w+)\.ipynb', other, body)
+
+
+def _markdown(table: str) -> str:
+    """A table that pandas wrote as HTML, whose index and columns may have several levels."""
+    frame = pd.read_html(io.StringIO(table), flavor="bs4", keep_default_na=False)[0]
+    levels = [column if isinstance(column, tuple) else (column,) for column in frame.columns]
+    frame.columns = [" ".join(dict.fromkeys(part for part in parts if "Unnamed" not in part)) for parts in levels]
+    return summary.markdown(frame)
 
 
 def _html(markdown: str) -> str:

@@ -93,7 +93,7 @@ def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str
     )
     spread = "" if math.isnan(line["spread"]) else f" ± {line['spread']:.2f}"
     ours = f"{line['gain']:+.2f}{spread} points {place}, n = {line['n']}"
-    return {"ours": ours, "difference": held, "why": f"mIoU of {better} less that of {worse}"}
+    return {"ours": ours, "difference": held, "why": f"{better} minus {worse}, mIoU; other data and budget"}
 
 
 def gains(table: pd.DataFrame, base: str) -> pd.DataFrame:

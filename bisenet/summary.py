@@ -72,7 +72,7 @@ def ablation(name: str, recorded: Recorded) -> str:
     for setting, records in (recorded.with_any(rows) or {("streets", "short"): {}}).items():
         table = report.comparison(rows, records, gflops)
         shown = report.show(table, rows, ", ".join(setting))
-        shown["status of the gain"] = gain_statuses(table, BASES[name])
+        shown.insert(5, "status of the gain", gain_statuses(table, BASES[name]))
         shown["status of the GFLOPs"] = gflops_statuses(rows, gflops)
         title = f"### Table {name.removeprefix('table_')}: {', '.join(setting)}"
         parts += [title, markdown(shown.reset_index()), *_sources(records)]
@@ -150,7 +150,7 @@ def overview(recorded: Recorded) -> str:
             pairs = [(base, hash) for hash in hashes]
             statuses |= dict(zip(pairs, gain_statuses(table, BASES[name]), strict=True))
         counts[f"gains in mIoU: {', '.join(setting)}"] = Counter(statuses.values())
-    table = pd.DataFrame(counts).T.drop(columns=["", "base"], errors="ignore").fillna(0).astype(int)
+    table = pd.DataFrame(counts).drop(index=["", "base"], errors="ignore").fillna(0).astype(int)
     return markdown(table.rename_axis("Tables 2 to 6").reset_index())
 
 

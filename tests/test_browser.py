@@ -179,5 +179,5 @@ def test_the_page_of_results_opens_well(page, tmp_path, monkeypatch):
     figures = page.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert len(figures) > 20
     assert min(figures) > 0
-    for whole in sorted(tmp_path.glob("html/as-it-came/*.html")):
+    for whole in sorted(tmp_path.glob("html/as-shipped/*.html")):
         opens_well(page, whole)

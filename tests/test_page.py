@@ -118,7 +118,7 @@ def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch
     assert_links(index)
     assert "100.00" in content and f"runs/{run.name}/record.json" in content
     for notebook in page.notebooks():
-        whole = tmp_path / "html" / "as-it-came" / f"{notebook.stem}.html"
+        whole = tmp_path / "html" / "as-shipped" / f"{notebook.stem}.html"
         assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", whole.read_text()), notebook
     wholes = sorted(tmp_path.glob("html/*/*.html"))
     assert len(wholes) == len(page.notebooks()) + 2
