@@ -216,7 +216,11 @@ def test_our_scores_beside_the_paper_s_and_why_they_differ():
     assert (line["miou_ours"], line["miou_std"], line["n"]) == (pytest.approx(52.59, abs=0.01), 0, 2)
     assert table["n"].sum() == 2  # the same row with other first weights is not this run
     why = benchmarks.differences("table_8", table, records, "camvid", "short").loc[("mIoU %", "BiSeNetV2")]
-    assert why.tolist() == ["72.4", "52.59 ± 0.00", "-19.81", "other budget and size"]
+    reasons = "other budget and size, files at half the size"
+    assert why.tolist() == ["72.4", "52.59 ± 0.00", "-19.81", reasons, "not comparable"]
+    recipe = {"dataset": "camvid", "scale": "paper"}
+    same = benchmarks.differences("table_8", table, records, **recipe)["status"]
+    assert same.tolist() == ["differs", *[report.NOT_RUN] * 3]  # by 19.81, and the two records do not differ
     condition = benchmarks.conditions(
         "table_8", {"table_2.ohem": [{**record, "images": {"train": 468, "test": 5}}]}
     ).iloc[0]
@@ -305,13 +309,15 @@ def test_shipped_weights():
     assert abs(miou(matrix) - float(printed[1])) < 6
 
 
-def test_pictures_are_of_your_run_if_there_is_one(capsys):
+def test_pictures_are_of_your_run_which_is_trained_if_need_be(results, capsys):
     run = runs.plan(paper.row("table_2.ohem"), "streets", "smoke", 1)
-    BiSeNetV2(run.model).save(runs.weights_path(run))
-    for seed, train, size in ((1, True, run.training.test_size), (0, True, SHIPPED_SIZE), (1, False, SHIPPED_SIZE)):
-        model, scenes, seen = subject(Parameters(scale="smoke", seeds=[seed], train=train))
+    for train, size in ((True, run.training.test_size), (True, run.training.test_size), (False, SHIPPED_SIZE)):
+        model, scenes, seen = subject(Parameters(scale="smoke", seeds=[1, 2], train=train))
         assert (seen, scenes.info.name, model.training) == (size, "streets", False)
-        assert (run.name in capsys.readouterr().out) == (size != SHIPPED_SIZE)
+        assert (run.name in capsys.readouterr().out) == train
+    assert [path.parent.name for path in results.glob("runs/*/record.json")] == [run.name]
+    with pytest.raises(ValueError, match=r"cocostuff is seen by protocol 'padded'; .* resized as a whole"):
+        subject(Parameters("cocostuff", "paper"))
 
 
 def test_camvid_record():
