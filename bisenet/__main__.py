@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-from bisenet import cost, paper, peers, report, runs, speed
-from bisenet.data import DATASETS, choose
+from bisenet import cost, paper, peers, photos, predict, report, runs, speed
+from bisenet.data import DATASETS, choose, palette
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.memory import NotEnoughMemoryError
+from bisenet.model import SHIPPED_WEIGHTS
 from bisenet.protocols import PROTOCOLS
 from bisenet.rehearse import rehearse
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
@@ -55,7 +56,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"{PROGRAM} {arguments.command}: out of memory on the device ({error})".splitlines()[0], file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; what is done is kept, training goes on from the last checkpoint", file=sys.stderr)
+        training = "" if arguments.command == "predict" else ", training goes on from the last checkpoint"
+        print(f"\ninterrupted; what is done is kept{training}", file=sys.stderr)
         return 130
     return 0
 
@@ -114,6 +116,17 @@ def make_parser() -> argparse.ArgumentParser:
     again.add_argument("--split", help="(default: that of the recipe)")
     again.add_argument("--protocol", help=f"{', '.join(PROTOCOLS)} (default: that of the recipe)")
     again.add_argument("--predictions", type=Path, metavar="FOLDER", help="Cityscapes: write PNGs for its test server")
+
+    seen = command("predict", _predict, "Segment photographs and videos: a class map for every frame.")
+    seen.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph, a video, a folder of them")
+    seen.add_argument("--overlay", action="store_true", help="lay the colours of the classes over the frames")
+    seen.add_argument("--out", type=Path, default=Path("predicted"), metavar="FOLDER", help="(default: %(default)s)")
+    shipped = "a .safetensors file (default: that of the package, which knows drawn streets only)"
+    seen.add_argument("--weights", type=Path, default=SHIPPED_WEIGHTS, metavar="FILE", help=shipped)
+    size = "what the network sees (default: 256x512 with the weights of the package, 512x1024 with others)"
+    seen.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
+    seen.add_argument("--engine", default="auto", metavar="NAME", help="what runs the network (default: %(default)s)")
+    seen.add_argument("--precision", default="fp32", metavar="NAME", help="(default: %(default)s)")
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
     price.add_argument("--row", help="one row, such as table_2.bga (default: all)")
@@ -244,6 +257,27 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(f"{arguments.dataset} {split}, protocol {protocol!r}, seen at {height}x{width}")
     elif not arguments.predictions:
         raise CommandError("Cityscapes keeps the labels of test to itself: write --predictions and send them there")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    files, others = photos.find(arguments.paths)
+    options = {"size": arguments.size, "engine": arguments.engine, "precision": arguments.precision}
+    segmenter = predict.Segmenter(arguments.weights, **options)
+    colours = palette(segmenter.num_classes)
+    failed = photos.segment(files, segmenter, colours, arguments.out, arguments.overlay)
+    ignored = f"; {others} that are no pictures or videos were passed over" if others else ""
+    print(f"{len(files) - len(failed)} of {len(files)} files: {arguments.out}{ignored}")
+    for path, reason in failed.items():
+        print(f"{path}: {reason}", file=sys.stderr)
+    if failed:
+        raise CommandError(f"{len(failed)} of {len(files)} files failed, for the reasons above")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x1024 (height x width)")
+    return int(height), int(width)
 
 
 def _rehearse(arguments: argparse.Namespace) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,30 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Within, a temporary name beside `path` to write to; it becomes `path` at the end, and is removed on an error."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and JSON metadata so that `path` is always either the old file or the new one, whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, {key: json.dumps(value) for key, value in metadata.items()})
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(tensors, partial, {key: json.dumps(value) for key, value in metadata.items()})
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
     except SafetensorError as error:  # how a full disk arrives here
         raise OSError(
             f"cannot write {path} ({error}); what was there is untouched; is the disk full, or the folder read-only?"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -50,6 +60,6 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, content: str) -> Path:
     """Write a text file, and its folder if it is not there; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(content)
-    return partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(content)
+    return path

@@ -13,7 +13,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -202,6 +202,12 @@ class Segmenter:
         for _ in range(2):
             self(np.zeros((*self.size, 3), np.uint8))
 
+    @overload
+    def __call__(self, frame: Tensor) -> Tensor: ...
+
+    @overload
+    def __call__(self, frame: np.ndarray | str | os.PathLike[str]) -> np.ndarray: ...
+
     def __call__(self, frame: Frame) -> np.ndarray | Tensor:
         """Class ids, uint8 (H, W), of a frame, uint8 (H, W, 3) RGB: an array, a tensor or a file.
 
@@ -239,7 +245,7 @@ class Segmenter:
 
     def _frames(self, frame: Frame) -> Tensor:
         if isinstance(frame, (str, os.PathLike)):
-            frame = read_image(Path(frame))
+            frame = read_image(Path(frame), upright=True)
         frames = torch.from_numpy(np.ascontiguousarray(frame)) if isinstance(frame, np.ndarray) else frame
         if frames.dtype != torch.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or not frames.numel():
             raise ValueError(

@@ -257,6 +257,19 @@ def test_cocostuff_that_is_not_there_or_not_whole(tmp_path: Path) -> None:
         open_dataset("cocostuff", "train", root=tmp_path)
 
 
+def test_sixteen_bits_are_scaled_and_unknown_ranges_refused(tmp_path: Path) -> None:
+    values = np.array([[0, 255, 256, 0x7FFF, 0xFFFF]], np.uint16)
+    for name in ("a.png", "a.tif"):
+        image = read_image(write(tmp_path / name, values))
+        assert image.dtype == np.uint8 and image[0].tolist() == [[v] * 3 for v in (0, 0, 1, 127, 255)]
+    assert np.array_equal(read_image(write(tmp_path / "b.tif", values.astype(np.int32))), image)
+    for wrong in (np.array([[0.5]], np.float32), np.array([[0x10000]], np.int32), np.array([[-1]], np.int32)):
+        with pytest.raises(
+            ValueError, match=r"c\.tif: its values are no integers from 0 to 65535; save it with 8 or 16"
+        ):
+            read_image(write(tmp_path / "c.tif", wrong))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1", "I;16", "RGB with a transparent colour"])
 def test_fast_decoding_gives_the_pixels_of_pillow(mode: str, tmp_path: Path) -> None:
     """Every kind of PNG: those of which only Pillow knows what they mean are left to it."""
@@ -269,7 +282,8 @@ def test_fast_decoding_gives_the_pixels_of_pillow(mode: str, tmp_path: Path) -> 
         picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8))
         picture.convert(mode.split()[0]).save(path, **options)
     with Image.open(path) as picture:
-        assert np.array_equal(read_image(path), np.array(picture.convert("RGB")))
+        scaled = Image.fromarray((np.array(picture) >> 8).astype(np.uint8)) if mode == "I;16" else picture
+        assert np.array_equal(read_image(path), np.array(scaled.convert("RGB")))
         if picture.mode in ("L", "P"):
             assert np.array_equal(read_ids(path), np.array(picture))
         else:

@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from bisenet.config import Size
 from bisenet.data.camvid import CamVid
 from bisenet.data.cityscapes import Cityscapes
 from bisenet.data.cocostuff import CocoStuff
-from bisenet.data.info import IGNORE, DatasetInfo, Pair, PairDataset, choose
+from bisenet.data.info import IGNORE, DatasetInfo, Pair, PairDataset, choose, distinct_colours
 from bisenet.data.pictures import read_image
 from bisenet.data.rendered import Streets
 
-__all__ = ["DATASETS", "IGNORE", "DatasetInfo", "Pair", "PairDataset", "choose", "open_dataset", "read_image"]
+__all__ = [
+    "DATASETS",
+    "IGNORE",
+    "DatasetInfo",
+    "Pair",
+    "PairDataset",
+    "choose",
+    "open_dataset",
+    "palette",
+    "read_image",
+]
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 READERS = {"cityscapes": Cityscapes, "camvid": CamVid, "cocostuff": CocoStuff}
@@ -36,3 +48,12 @@ def open_dataset(name: str, split: str, *, root: str | Path | None = None, size:
             raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
         return Streets(split, size or (512, 1024))
     return READERS[name](split, Path(root) if root else DATA_FOLDER / name)
+
+
+def palette(num_classes: int) -> np.ndarray:
+    """Colours (num_classes, 3), uint8: of the data set with so many classes, or where there is none, distinct ones.
+
+    19 classes are those of Cityscapes, 11 CamVid's, 171 COCO-Stuff's.
+    """
+    known = {len(info.classes): info.palette for info in DATASETS.values()}
+    return known.get(num_classes, distinct_colours(num_classes))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import colorsys
 import csv
 import functools
 from pathlib import Path
 
 import numpy as np
 
-from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair
+from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair, distinct_colours
 from bisenet.data.pictures import check_pair, read_image
 
 CLASSES_FILE = Path(__file__).parent / "cocostuff_classes.csv"
@@ -26,12 +25,6 @@ def _classes() -> dict[int, str]:
 CLASSES = _classes()
 
 
-def _palette(count: int) -> np.ndarray:
-    """Colours far apart for neighbours in the list: hues by the golden section, two brightnesses in turn."""
-    hsv = [(k * 0.618034 % 1, 0.55 + 0.4 * (k % 3) / 2, 0.95 - 0.35 * (k % 2)) for k in range(count)]
-    return np.array([[round(255 * c) for c in colorsys.hsv_to_rgb(*colour)] for colour in hsv], dtype=np.uint8)
-
-
 class CocoStuff(FilePairs):
     """`images/NAME.jpg`, `annotations/NAME.mat` with the label map in the field `S`, `imageLists/{train,test}.txt`.
 
@@ -39,7 +32,10 @@ class CocoStuff(FilePairs):
     """
 
     info = DatasetInfo(
-        "cocostuff", tuple(CLASSES.values()), _palette(len(CLASSES)), {"train": 9000, "test": 1000, "train+test": 10000}
+        "cocostuff",
+        tuple(CLASSES.values()),
+        distinct_colours(len(CLASSES)),
+        {"train": 9000, "test": 1000, "train+test": 10000},
     )
 
     def __init__(self, split: str, root: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 import difflib
 import warnings
@@ -25,6 +26,12 @@ class DatasetInfo:
     palette: np.ndarray  # (K, 3) uint8
     splits: Mapping[str, int]
     needs_files: bool = True
+
+
+def distinct_colours(count: int) -> np.ndarray:
+    """Colours (count, 3), uint8, far apart for neighbours: hues by the golden section, two brightnesses in turn."""
+    hsv = [(k * 0.618034 % 1, 0.55 + 0.4 * (k % 3) / 2, 0.95 - 0.35 * (k % 2)) for k in range(count)]
+    return np.array([[round(255 * c) for c in colorsys.hsv_to_rgb(*colour)] for colour in hsv], dtype=np.uint8)
 
 
 class PairDataset(Protocol):

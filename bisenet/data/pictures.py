@@ -8,10 +8,11 @@ wrong.
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bisenet.data.info import IGNORE, Pair
 
@@ -24,12 +25,27 @@ except ImportError:
 GREY, RGB = 0, 2  # colour types of a PNG's header
 
 
-def read_image(path: Path) -> np.ndarray:
-    """A picture file as uint8 (H, W, 3) RGB; ValueError with the file's name if it cannot be read."""
-    if (pixels := _decode(path, RGB)) is not None:
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
+    """A picture file as uint8 (H, W, 3) RGB; ValueError with the file's name if it cannot be read.
+
+    16 bits become 8 by their higher byte; transparency is ignored. `upright` turns a photograph as its EXIF data say,
+    which the labels of a data set do not follow.
+    """
+    if (pixels := _decode(path, RGB, upright)) is not None:
         return pixels
-    with _open(path) as picture:
-        return np.array(picture.convert("RGB"))  # some of COCO's photographs are grey
+    with _open(path, upright) as picture:
+        if picture.mode[0] in "IF":  # I;16, I;16B, I, F: what Pillow would not scale but clip
+            return np.repeat(_higher_byte(picture, path)[..., None], 3, axis=2)
+        opaque = picture.convert("RGBA") if picture.mode == "P" else picture  # or Pillow may warn of transparency
+        return np.array(opaque.convert("RGB"))  # some of COCO's photographs are grey
+
+
+def _higher_byte(picture: Image.Image, path: Path) -> np.ndarray:
+    """A grey picture of 16 bits as uint8 (H, W)."""
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+        raise ValueError(f"{path}: its values are no integers from 0 to {0xFFFF}; save it with 8 or 16 bits")
+    return (values >> 8).astype(np.uint8)
 
 
 def read_ids(path: Path) -> np.ndarray:
@@ -42,13 +58,16 @@ def read_ids(path: Path) -> np.ndarray:
         return np.array(picture)
 
 
-def _decode(path: Path, colour_type: int) -> np.ndarray | None:
+def _decode(path: Path, colour_type: int, upright: bool = False) -> np.ndarray | None:
     """Pixels (H, W, C) of a whole 8-bit PNG of a colour type; None for anything else."""
     if ImageDecoder is None or path.suffix != ".png" or not path.is_file():
         return None
     content = path.read_bytes()
     head = content[: content.find(b"IDAT")]
     if len(head) < 26 or head[24] != 8 or head[25] != colour_type or b"tRNS" in head:
+        return None
+    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    if width * height > (Image.MAX_IMAGE_PIXELS or math.inf) or (upright and b"eXIf" in content):
         return None
     done = _decoder(colour_type).decode(content)
     return None if done.error_message else done.pixbuf
@@ -63,13 +82,13 @@ def _decoder(colour_type: int) -> ImageDecoder:
     return ImageDecoder(config)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, upright: bool = False) -> Image.Image:
     try:
         picture = Image.open(path)
         picture.load()
-    except (OSError, SyntaxError) as error:  # truncated, unidentified or missing; Pillow has SyntaxError for bad PNGs
+        return ImageOps.exif_transpose(picture) if upright else picture
+    except Exception as error:  # a broken file can raise anything; so can one that is missing, or suspiciously large
         raise ValueError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
-    return picture
 
 
 def check_pair(image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int) -> Pair:
