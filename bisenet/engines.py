@@ -6,10 +6,12 @@ All but PyTorch's own are optional extras.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import importlib.util
+import io
 import logging
 import statistics
 import tempfile
@@ -62,11 +64,17 @@ def why_not(name: str, precision: str, device: torch.device) -> str:
         return f"engine {name!r} computes on {device.type} in {known}, not in {precision!r}"
     if missing := engine.missing():
         return f"engine {name!r} needs {', '.join(missing)}: pip install -e '.[{engine.extra}]'"
-    if name == "openvino" and precision == "bf16" and not _openvino_has("BF16"):
-        return "this CPU does not compute in bf16, and OpenVINO would do it in fp32 without a word; use 'fp32'"
+    if precision == "bf16" and device.type == "cpu" and not cpu_computes_in_bf16():
+        return "this CPU does not compute in bf16; emulated it is slower than fp32"
     if precision == "int8" and importlib.util.find_spec("nncf") is None:
         return f"int8 needs nncf, which quantises: pip install -e '.[{engine.extra}]'"
     return ""
+
+
+def cpu_computes_in_bf16() -> bool:
+    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def prepare(
@@ -203,12 +211,6 @@ def to_onnx(network: nn.Module, example: Tensor, path: Path, dynamic: Any = None
             logger.setLevel(level)
 
 
-def _openvino_has(capability: str) -> bool:
-    import openvino
-
-    return capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor]) -> Runner:
     import openvino
 
@@ -236,7 +238,8 @@ def quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
     if not inputs:
         raise ValueError("int8 needs calibration: some inputs as the network will see them, a hundred or so")
     nncf.set_log_level(logging.ERROR)
-    return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
 
 
 def _onnxruntime(network: nn.Module, example: Tensor) -> Runner:
