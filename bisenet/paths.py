@@ -103,7 +103,7 @@ def compare(
     machine = speed.machine_of(device, frame)
     record: runs.Record = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **speed.moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **speed.process_of(device)}}
-    record |= {"peak": machine_peak(device), "gflop": 2 * cost.measure(_Alone(), size).gmacs}
+    record |= {"peak": speed.machine_peak(device), "gflop": 2 * cost.measure(_Alone(), size).gmacs}
     record["layers"] = layers(size, device)
     record["unavailable"] = {str(kind): kind.problem for kind in kinds() if kind.problem}
     possible = [kind for kind in kinds() if not kind.problem]
@@ -127,25 +127,6 @@ class _Alone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.from_images(images)
-
-
-def machine_peak(device: torch.device) -> dict[str, float]:
-    """What the device does at best here: GFLOP/s of a product of matrices in fp32, GB/s of a copy; five tries each."""
-    side, clock = (2048 if device.type == "cpu" else 8192), speed.clock_of(device)
-    a, b = torch.randn(2, side, side, device=device)
-    values = torch.zeros(2**26, device=device)
-    target = torch.empty_like(values)
-
-    def best(call: Callable[[], object]) -> float:
-        call()
-        moments = [clock()]
-        for _ in range(5):
-            call()
-            moments.append(clock())
-        return float(np.diff(moments).min())
-
-    product, copy = best(lambda: a @ b), best(lambda: target.copy_(values))
-    return {"gflops": round(2e-9 * side**3 / product, 1), "gigabytes": round(2e-9 * values.nbytes / copy, 1)}
 
 
 def _loaded(kind: Kind, size: Size) -> tuple[Segmenter, float]:

@@ -45,6 +45,8 @@ EFFORT: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
+LOADING = 5.0  # seconds in which an engine is made of a network, about
+
 # What goes in, and the stages that it passes, each timed by itself.
 Way = tuple[Any, Mapping[str, Callable[[Any], Any]]]
 
@@ -187,6 +189,25 @@ def device_here() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def machine_peak(device: torch.device) -> dict[str, float]:
+    """What the device does at best here: GFLOP/s of a product of matrices in fp32, GB/s of a copy; five tries each."""
+    side, clock = (2048 if device.type == "cpu" else 8192), clock_of(device)
+    a, b = torch.randn(2, side, side, device=device)
+    values = torch.zeros(2**26, device=device)
+    target = torch.empty_like(values)
+
+    def best(call: Callable[[], object]) -> float:
+        call()
+        moments = [clock()]
+        for _ in range(5):
+            call()
+            moments.append(clock())
+        return float(np.diff(moments).min())
+
+    product, copy = best(lambda: a @ b), best(lambda: target.copy_(values))
+    return {"gflops": round(2e-9 * side**3 / product, 1), "gigabytes": round(2e-9 * values.nbytes / copy, 1)}
+
+
 def speed_folder() -> Path:
     """Where your records go."""
     return runs.results_folder() / "speed"
@@ -217,6 +238,17 @@ def _timed(
             model = engines.prepare(model, example, machine["engine"], machine["precision"])
         ways = {network.name: through(model, frame, size)}
         return measure(ways, iterations=iterations, limit=limit, clock=clock_of(device))[network.name]
+
+
+def forecast(networks: Sequence[Network], ways: int, scale: str) -> float:
+    """Seconds that it takes to time networks, each in so many ways, at a scale; at least, where there is no limit."""
+    effort = EFFORT[scale]
+    each = LOADING + 1.1 * effort.get("limit", 0.0)  # with the warm-up
+    total = ways * len(networks) * each
+    if scale == "paper":
+        flop = 2e9 * sum(peers.cost(network).gmacs for network in networks)
+        total += ITERATIONS * ways * flop / (1e9 * machine_peak(device_here())["gflops"])
+    return total
 
 
 def machine_of(device: torch.device, frame: Size) -> dict[str, Any]:

@@ -10,6 +10,9 @@ import pandas as pd
 
 from bisenet.report import NOT_RUN, number
 
+PAPER_FPS = 156  # Section 5, on a GTX 1080 Ti, and what that does at most, GFLOP/s in fp32
+PAPER_PEAK = 11_300
+
 STAGES = ("resize", "network", "classes")
 
 
@@ -76,6 +79,22 @@ def goals(record: Mapping[str, Any]) -> pd.DataFrame:
     shown = pd.DataFrame(lines, columns=["of the fastest engine in fp32", "goal", "reached"])
     shown["reached"] = [NOT_RUN if math.isnan(value) else f"{value:.2f}" for value in shown["reached"]]
     return shown.set_index("of the fastest engine in fp32").assign(engine=fastest["engine"])
+
+
+def against_paper(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The share of the device's peak in fp32, of records by place: paper | ours | difference | why.
+
+    The paper's by its frames a second and our count of the arithmetic.
+    """
+    lines = []
+    for where, record in records.items():
+        way, peak = best(record), record["peak"]["gflops"]
+        theirs = 100 * PAPER_FPS * record["gflop"] / PAPER_PEAK
+        ours = 100_000 * record["gflop"] / way["stages"]["network"]["median"] / peak
+        why = f"{way['engine']} on another device; ours is of the network alone, and of a peak that was measured"
+        lines.append((where, f"{theirs:.0f} %", f"{ours:.0f} %", f"{ours - theirs:+.0f} points", why))
+    columns = ["share of the peak, on", "paper", "ours", "difference", "why"]
+    return pd.DataFrame(lines, columns=columns).set_index(columns[0])
 
 
 def batches(record: Mapping[str, Any]) -> pd.DataFrame:
