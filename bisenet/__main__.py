@@ -140,7 +140,9 @@ def make_parser() -> argparse.ArgumentParser:
     engine_names = ", ".join((speed.EAGER, *engines.ENGINES))
     which = f"some of: {engine_names} (default: all that can be had here)"
     timed.add_argument("--engines", nargs="+", metavar="NAME", help=which)
-    timed.add_argument("--precision", default="fp32", help="of the engines, fp32, bf16 or fp16 (default: %(default)s)")
+    timed.add_argument(
+        "--precision", default="fp32", help="of the engines, fp32, tf32, bf16 or fp16 (default: %(default)s)"
+    )
     timed.add_argument("--ours", action="store_true", help="our own ways from frame to class map only, in turn")
     return parser
 

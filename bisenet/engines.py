@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Engine:
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
-_OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
+_OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 ENGINES = {
     "torch": Engine(_OF_TORCH),
     "compile": Engine(_OF_TORCH),
@@ -51,7 +51,7 @@ ENGINES = {
     "onnxruntime": Engine({"cpu": ("fp32",)}, ("onnxruntime", "onnx", "onnxscript"), "onnx"),
     "tensorrt": Engine({"cuda": ("fp32", "bf16", "fp16")}, ("torch_tensorrt",), "tensorrt"),
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def why_not(name: str, precision: str, device: torch.device) -> str:
@@ -96,7 +96,7 @@ def prepare(
         network = _cast(network, precision)
         if name == "tensorrt":
             return _tensorrt(network, example)
-        return _inference(compiled(network) if name == "compile" else network)
+        return _inference(compiled(network) if name == "compile" else network, example.device, precision)
 
 
 def fastest(runners: Mapping[str, Runner], example: Tensor) -> tuple[str, Runner]:
@@ -133,14 +133,18 @@ class _InPrecision(nn.Module):
 
 
 def _cast(network: nn.Module, precision: str) -> nn.Module:
-    of_type = network if precision == "fp32" else _InPrecision(network, DTYPES[precision])
+    of_type = _InPrecision(network, DTYPES[precision]) if precision in DTYPES else network
     return copy.deepcopy(of_type).to(memory_format=torch.channels_last)
 
 
-def _inference(network: Callable[[Tensor], Tensor]) -> Runner:
+def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precision: str) -> Runner:
+    """PyTorch would compute float32 convolutions on a GPU in TF32 unless told not to."""
+    flags = {"enabled": True, "benchmark": True, "allow_tf32": precision == "tf32"}
+
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
-        return network(x)
+        with torch.backends.cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
+            return network(x)
 
     return run
 
@@ -264,4 +268,4 @@ def _tensorrt(network: nn.Module, example: Tensor) -> Runner:
     import torch_tensorrt
 
     built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1)
-    return _inference(cast(Runner, built))
+    return _inference(built, example.device, "fp32")

@@ -36,7 +36,7 @@ from bisenet.peers import CLASSES, FRAME, Network
 ITERATIONS = 5_000  # Section 5, Inference
 WARM_UP = 20
 EAGER = "eager"
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 # What a notebook's word `scale` means for a timing; "smoke" shows that everything runs, on frames that cost nothing.
 EFFORT: dict[str, dict[str, Any]] = {
@@ -231,7 +231,7 @@ def _timed(
     frame = torch.randn(1, 3, *machine["frame"], device=device)
     size = network.seen_of(tuple(machine["frame"]))
     model: Any = peers.build(network, size).to(device)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
         if machine["engine"] != EAGER:
             with torch.inference_mode():
                 example = resize(frame, size)
@@ -288,8 +288,7 @@ def process_of(device: torch.device) -> dict[str, Any]:
     on_device: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}
     if device.type == "cuda":
         on_device = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
-        tf32 = torch.backends.cudnn.allow_tf32
-        on_device |= {"cudnn_benchmark": True, "tf32_convolutions": tf32}
+        on_device |= {"cudnn_benchmark": True}
     return {
         "versions": versions,
         "git": origin.git_state(),
