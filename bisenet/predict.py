@@ -17,7 +17,6 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -75,6 +74,7 @@ def folded(network: BiSeNetV2) -> BiSeNetV2:
 CLASSES_AT_A_TIME = 32  # of a compiled pass, which is written out class by class
 # Floats between the rows of two classes: with rows of 2,048 all classes would lie in the same few places of a cache.
 GAP = 16
+COLUMNS_AT_A_TIME = 256
 
 Rows = tuple[Tensor, Tensor, Tensor]
 
@@ -126,15 +126,25 @@ def _rows(inputs: int, outputs: int, device: torch.device) -> Rows:
 
 
 @functools.lru_cache(maxsize=32)
-def _columns(inputs: int, outputs: int, device: torch.device) -> Tensor:
-    return F.pad(interpolation(inputs, outputs, device).T, (0, GAP)).contiguous()
+def _columns(inputs: int, outputs: int, device: torch.device) -> list[tuple[slice, slice, Tensor]]:
+    """Horizontal interpolation as products with small matrices: some columns, those they come from, and the shares."""
+    lower, upper, _ = _rows(inputs, outputs, torch.device("cpu"))
+    whole, parts = interpolation(inputs, outputs, device).T, []
+    for first in range(0, outputs, COLUMNS_AT_A_TIME):
+        last = min(first + COLUMNS_AT_A_TIME, outputs)
+        source, target = slice(int(lower[first]), int(upper[last - 1]) + 1), slice(first, last)
+        parts.append((source, target, whole[source, target].contiguous()))
+    return parts
 
 
 def _widened(logits: Tensor, size: Size) -> tuple[Tensor, Rows]:
     """Logits (K, h, w) enlarged horizontally, (h, K, W), and what the vertical pass needs."""
-    _, height, width = logits.shape
-    wide = logits.float().transpose(0, 1).contiguous() @ _columns(width, size[1], logits.device)
-    return wide[..., : size[1]], _rows(height, size[0], logits.device)
+    classes, height, width = logits.shape
+    lines = logits.float().transpose(0, 1).reshape(-1, width)  # (h K, w)
+    wide = lines.new_empty(len(lines), size[1] + GAP)[:, : size[1]]
+    for source, target, shares in _columns(width, size[1], logits.device):
+        torch.mm(lines[:, source], shares, out=wide[:, target])
+    return wide.unflatten(0, (height, classes)), _rows(height, size[0], logits.device)
 
 
 @torch.inference_mode()
