@@ -39,7 +39,7 @@ def results(tmp_path, monkeypatch):
 
 MODULES = (  # each imports only from those before it
     "streets config files data allocator augment backbones model readings cost boundaries protocols evaluate explain "
-    "loss train memory transfer paper origin peers runs speed rehearse budget report timings benchmarks summary "
+    "loss train memory transfer paper origin pace peers runs speed rehearse budget report timings benchmarks summary "
     "figures gallery explorer diagrams notebook reproduce page __main__"
 )
 
