@@ -14,6 +14,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from bisenet.allocator import give_back
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import TrainConfig, prepare, step
 
@@ -106,6 +107,7 @@ def free(fabric: Fabric) -> float | None:
 
 
 def _free_on_this_machine() -> float | None:
+    give_back()  # of what was trained before
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
