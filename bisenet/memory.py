@@ -16,6 +16,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from bisenet.allocator import give_back
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import TrainConfig, prepare, step
 
@@ -116,6 +117,7 @@ def peak(device: torch.device) -> float:
 
 
 def _free_on_this_machine() -> float | None:
+    give_back()  # of what was trained before
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -1,8 +1,8 @@
 """Our network's ways from a frame to a class map, side by side: `bisenet.predict` in every engine, and the usual way.
 
-The usual, "straightforward" way is one graph: a normalised frame is resized, the network gives logits at the size that it
-sees, they are enlarged to the frame (F.interpolate), and the largest is taken (argmax). The same with "one enlargement" has
-the network's logits, at an eighth of what it sees, enlarged to the frame at once, which is less work and not quite the same
+The usual, "straightforward" way is one graph: a normalised frame is resized, the network gives logits at the size that
+it sees, they are enlarged to the frame (F.interpolate), and the largest is taken (argmax). With "one enlargement" the
+network's logits, at an eighth of what it sees, are enlarged to the frame at once: less work, and not quite the same
 answer. Ours, the "segmenter", answers like that one; it begins with the pixels, and so has more to do.
 """
 

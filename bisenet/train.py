@@ -344,9 +344,20 @@ class LossNotFiniteError(RuntimeError):
     """The loss became NaN or infinite; the message names the iteration."""
 
 
+def memory_format(fabric: Fabric) -> torch.memory_format:
+    """How images and weights lie in memory: channels last, but for processors with no more than AVX2.
+
+    These have no fast kernel for the gradients of weights that way: a large convolution takes three times as long.
+    """
+    old = fabric.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+    return torch.contiguous_format if old else torch.channels_last
+
+
 def prepare(model: BiSeNetV2, config: TrainConfig, fabric: Fabric) -> tuple[nn.Module, Any, Any]:
     """The network on its device, ready to train: bare, as Fabric runs it, and its optimizer."""
-    bare: nn.Module = model.train().to(fabric.device).to(memory_format=torch.channels_last)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
+    bare: nn.Module = model.train().to(fabric.device).to(memory_format=memory_format(fabric))
     if synchronises(fabric):
         bare = nn.SyncBatchNorm.convert_sync_batchnorm(bare)
     network, optimizer = fabric.setup(bare, make_optimizer(bare, config))
@@ -367,11 +378,13 @@ def step(
     With `accumulation` the batch passes in parts, and the loss is the mean of theirs.
     """
     optimizer.zero_grad()
+    layout = memory_format(fabric)
     parts = list(zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True))
     losses = []
     for number, (some_images, some_labels) in enumerate(parts, start=1):
         with fabric.no_backward_sync(network, enabled=number < len(parts)):  # devices meet once an iteration
-            loss = total_loss(network(to_tensor(some_images)), some_labels.long(), config, fabric) / len(parts)
+            logits = network(to_tensor(some_images).contiguous(memory_format=layout))
+            loss = total_loss(logits, some_labels.long(), config, fabric) / len(parts)
             fabric.backward(loss)
             losses.append(loss.detach())
     optimizer.step()

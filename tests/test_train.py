@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from bisenet import paper, runs
+from bisenet import pace, paper, runs
 from bisenet.data import IGNORE, open_dataset
 from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, pixel_losses, sum_of_kept
-from bisenet.model import BiSeNetV2
+from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import (
     Execution,
     LossNotFiniteError,
@@ -81,6 +81,22 @@ def test_loss_and_gradient_are_those_of_enlarged_logits(coarse):
     (3 * sum_of_kept(ours, labels, losses, kept)).backward()
     (3 * expected[kept].sum()).backward()
     torch.testing.assert_close(ours.grad, plain.grad)
+
+
+@pytest.mark.parametrize("changes", [{"ohem": False}, {"ohem": True}, {"ohem": True, "ohem_keep": 0.9}])
+def test_loss_and_gradients_of_all_heads_are_those_of_the_plain_loop(changes):
+    """No OHEM; the threshold decides; the share decides. The size is odd, and no multiple of what a head sees."""
+    config = dataclasses.replace(SMOKE, **changes)
+    torch.manual_seed(0)
+    model = BiSeNetV2(ModelConfig(num_classes=5)).train()
+    images, labels = torch.randn(3, 3, 67, 93), torch.randint(0, 5, (3, 67, 93))
+    labels[0, :20] = IGNORE
+    logits = {position: output.detach().requires_grad_() for position, output in model(images).items()}
+    ours, plain = total_loss(logits, labels, config, HERE.fabric()), pace.plain_loss(logits, labels, config)
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=0)
+    gradients = [torch.autograd.grad(loss, list(logits.values())) for loss in (ours, plain)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)
 
 
 def test_ohem_on_pixels_that_are_all_ignored_keeps_none():
