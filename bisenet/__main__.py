@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bisenet import cost, paper, peers, photos, predict, report, runs, speed
+from bisenet import cost, engines, paper, paths, peers, photos, predict, report, runs, speed, ways
 from bisenet.data import DATASETS, choose, palette
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
@@ -149,6 +149,13 @@ def make_parser() -> argparse.ArgumentParser:
     how_often = "how often each is timed (default: %(default)s, as in the paper)"
     timed.add_argument("--iterations", type=int, default=speed.ITERATIONS, help=how_often)
     timed.add_argument("--limit", type=float, metavar="SECONDS", help="stop each after this time (default: none)")
+    engine_names = ", ".join((speed.EAGER, *engines.ENGINES))
+    which = f"some of: {engine_names} (default: all that can be had here)"
+    timed.add_argument("--engines", nargs="+", metavar="NAME", help=which)
+    timed.add_argument(
+        "--precision", default="fp32", help="of the engines, fp32, tf32, bf16 or fp16 (default: %(default)s)"
+    )
+    timed.add_argument("--ours", action="store_true", help="our own ways from frame to class map only, in turn")
     return parser
 
 
@@ -331,8 +338,22 @@ def _cost(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    if failed := speed.bench(arguments.only, iterations=arguments.iterations, limit=arguments.limit):
+    effort = {"iterations": arguments.iterations, "limit": arguments.limit}
+    if arguments.ours:
+        record = paths.compare(**effort)
+        print(f"{ways.table(record).to_string()}\n{ways.goals(record).to_string()}")
+        return
+    possible = [speed.EAGER, *(name for name in engines.ENGINES if not _why_not(name, arguments.precision))]
+    failed = []
+    for engine in arguments.engines or possible:
+        of_engine = speed.bench(arguments.only, engine=engine, precision=arguments.precision, **effort)
+        failed += [f"{name} ({engine})" for name in of_engine]
+    if failed:
         raise CommandError(f"failed, for the reasons above: {', '.join(failed)}")
+
+
+def _why_not(engine: str, precision: str) -> str:
+    return engines.why_not(engine, precision, speed.device_here())
 
 
 if __name__ == "__main__":

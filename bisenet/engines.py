@@ -6,10 +6,12 @@ All but PyTorch's own are optional extras.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import importlib.util
+import io
 import logging
 import statistics
 import tempfile
@@ -17,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ class Engine:
         return [name for name in self.packages if importlib.util.find_spec(name) is None]
 
 
-_OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "bf16", "fp16")}
+_OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 ENGINES = {
     "torch": Engine(_OF_TORCH),
     "compile": Engine(_OF_TORCH),
@@ -49,7 +51,7 @@ ENGINES = {
     "onnxruntime": Engine({"cpu": ("fp32",)}, ("onnxruntime", "onnx", "onnxscript"), "onnx"),
     "tensorrt": Engine({"cuda": ("fp32", "bf16", "fp16")}, ("torch_tensorrt",), "tensorrt"),
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def why_not(name: str, precision: str, device: torch.device) -> str:
@@ -62,11 +64,17 @@ def why_not(name: str, precision: str, device: torch.device) -> str:
         return f"engine {name!r} computes on {device.type} in {known}, not in {precision!r}"
     if missing := engine.missing():
         return f"engine {name!r} needs {', '.join(missing)}: pip install -e '.[{engine.extra}]'"
-    if name == "openvino" and precision == "bf16" and not _openvino_has("BF16"):
-        return "this CPU does not compute in bf16, and OpenVINO would do it in fp32 without a word; use 'fp32'"
+    if precision == "bf16" and device.type == "cpu" and not cpu_computes_in_bf16():
+        return "this CPU does not compute in bf16; emulated it is slower than fp32"
     if precision == "int8" and importlib.util.find_spec("nncf") is None:
         return f"int8 needs nncf, which quantises: pip install -e '.[{engine.extra}]'"
     return ""
+
+
+def cpu_computes_in_bf16() -> bool:
+    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def prepare(
@@ -88,7 +96,7 @@ def prepare(
         network = _cast(network, precision)
         if name == "tensorrt":
             return _tensorrt(network, example)
-        return _inference(compiled(network) if name == "compile" else network)
+        return _inference(compiled(network) if name == "compile" else network, example.device, precision)
 
 
 def fastest(runners: Mapping[str, Runner], example: Tensor) -> tuple[str, Runner]:
@@ -125,14 +133,18 @@ class _InPrecision(nn.Module):
 
 
 def _cast(network: nn.Module, precision: str) -> nn.Module:
-    of_type = network if precision == "fp32" else _InPrecision(network, DTYPES[precision])
+    of_type = _InPrecision(network, DTYPES[precision]) if precision in DTYPES else network
     return copy.deepcopy(of_type).to(memory_format=torch.channels_last)
 
 
-def _inference(network: Callable[[Tensor], Tensor]) -> Runner:
+def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precision: str) -> Runner:
+    """PyTorch would compute float32 convolutions on a GPU in TF32 unless told not to."""
+    flags = {"enabled": True, "benchmark": True, "allow_tf32": precision == "tf32"}
+
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
-        return network(x)
+        with torch.backends.cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
+            return network(x)
 
     return run
 
@@ -212,12 +224,6 @@ def to_onnx(
             logger.setLevel(level)
 
 
-def _openvino_has(capability: str) -> bool:
-    import openvino
-
-    return capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor]) -> Runner:
     import openvino
 
@@ -245,7 +251,8 @@ def quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
     if not inputs:
         raise ValueError("int8 needs calibration: some inputs as the network will see them, a hundred or so")
     nncf.set_log_level(logging.ERROR)
-    return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
 
 
 def _onnxruntime(network: nn.Module, example: Tensor) -> Runner:
@@ -270,4 +277,4 @@ def _tensorrt(network: nn.Module, example: Tensor) -> Runner:
     import torch_tensorrt
 
     built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1)
-    return _inference(cast(Runner, built))
+    return _inference(built, example.device, "fp32")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
@@ -222,6 +223,62 @@ def _label(axes: Axes, points: pd.DataFrame) -> None:
 
 def _side(offset: float, below: str, at: str, above: str) -> str:
     return at if offset == 0 else above if offset > 0 else below
+
+
+def ways(record: Mapping[str, Any]) -> Figure:
+    """A record of `paths.compare`: every way as a bar, ours divided into its stages, the slowest below."""
+    ordered = sorted(record["ways"].values(), key=lambda way: -way["whole"]["median"])
+    figure, axes = plt.subplots(figsize=(7.5, 0.35 * len(ordered) + 1), layout="constrained")
+    colours = {"resize": "0.75", "network": "tab:blue", "classes": "tab:orange"}
+    for place, way in enumerate(ordered):
+        whole = way["whole"]
+        left = 0.0
+        for stage, of_stage in way.get("stages", {}).items():
+            axes.barh(place, of_stage["median"], left=left, color=colours[stage])
+            left += of_stage["median"]
+        if not left:
+            axes.barh(place, whole["median"], color="0.9", edgecolor="0.5", hatch="///")
+        axes.plot([whole["low"], whole["high"]], [place, place], color="black", linewidth=1)
+        axes.annotate(f"{whole['median']:.0f}", (whole["high"], place), (4, 0), textcoords="offset points", va="center")
+    handles = [Patch(color=colour, label=stage) for stage, colour in colours.items()]
+    handles.append(Patch(facecolor="0.9", edgecolor="0.5", hatch="///", label="one graph"))
+    axes.legend(handles=handles, loc="upper right", fontsize=8)
+    axes.set_yticks(range(len(ordered)), [f"{way['kind']}, {way['engine']}, {way['precision']}" for way in ordered])
+    axes.set_xlabel("ms a frame of 2048x1024: median, and 5 % to 95 %")
+    axes.margins(x=0.08)
+    return closed(figure)
+
+
+def roofline(record: Mapping[str, Any]) -> Figure:
+    """A record of `paths.compare`: GFLOP/s against FLOP a byte moved, of each convolution and of the whole network.
+
+    A circle is a convolution in PyTorch, not compiled, its area its share of the time; a line is the network in an
+    engine.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    peak, layers = record["peak"], record["layers"]
+    moved = np.array([layer["bytes"] for layer in layers]) / 1e9
+    gflop, ms = (np.array([layer[key] for layer in layers]) for key in ("gflop", "ms"))
+    reach = np.geomspace(0.5 * (gflop / moved).min(), 2 * (gflop / moved).max(), 100)
+    axes.plot(reach, np.minimum(peak["gflops"], reach * peak["gigabytes"]), color="black")
+    detail = np.array([layer["layer"].startswith("detail") for layer in layers])
+    for label, chosen, colour in (("Detail Branch", detail, "tab:blue"), ("the rest", ~detail, "tab:orange")):
+        size = 2000 * ms[chosen] / ms.sum()
+        axes.scatter((gflop / moved)[chosen], (1000 * gflop / ms)[chosen], size, colour, alpha=0.5, label=label)
+    for way in record["ways"].values():
+        if way["kind"] == "segmenter":
+            speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]
+            axes.axhline(speed, color="0.6", linewidth=0.8, linestyle=":")
+            axes.annotate(
+                f"{way['engine']}, {way['precision']}",
+                (reach[0], speed),
+                (2, 2),
+                textcoords="offset points",
+                fontsize=7,
+            )
+    axes.set(xscale="log", yscale="log", xlabel="FLOP for each byte read or written", ylabel="GFLOP/s")
+    axes.legend(loc="lower right", fontsize=8, markerscale=0.5)
+    return closed(figure)
 
 
 def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, str]) -> Figure:

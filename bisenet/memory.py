@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import resource
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +105,14 @@ def free(fabric: Fabric) -> float | None:
         has = of_machine / (fabric.world_size / max(1, getattr(fabric.strategy, "num_nodes", 1)))
     least = fabric.all_reduce(torch.tensor(has, dtype=torch.float64, device=fabric.device), reduce_op="min")
     return float(cast(Tensor, least))
+
+
+def peak(device: torch.device) -> float:
+    """Bytes that this process had at most, on its GPU if it used one."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _free_on_this_machine() -> float | None:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from bisenet import benchmarks, cost, figures, paper, peers, report, runs, speed, timings
+from bisenet import benchmarks, cost, engines, figures, paper, paths, peers, report, runs, speed, timings
 from bisenet.config import Size
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, PairDataset, choose, open_dataset
@@ -21,6 +21,9 @@ from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
 from bisenet.paper import SCALES, Row
 from bisenet.protocols import predict
 from bisenet.train import Progress, print_progress
+
+# Networks that are timed in every engine when a notebook asks for it; `python -m bisenet bench` times more.
+COMPARED = ("BiSeNetV2", "ENet", "Fast-SCNN", "LR-ASPP")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +96,20 @@ def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd
     gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
     found = records or {"this machine": {"networks": {}}}
     return records, {title: timings.measured(record, gflops) for title, record in found.items()}
+
+
+def our_speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, runs.Record]]:
+    """Records of our own ways (`paths.compare`), by place, and of networks by title, that came with the repository.
+
+    With `train` our ways are timed now, and each engine on the networks `COMPARED`.
+    """
+    folder = speed.shipped_folder()
+    if parameters.train:
+        folder = runs.output_folder(parameters.dataset, parameters.scale) / "engines"
+        paths.compare(folder=folder / "paths", **paths.EFFORT[parameters.scale])
+        for engine in (name for name in engines.ENGINES if not engines.why_not(name, "fp32", speed.device_here())):
+            speed.bench(COMPARED, engine=engine, folder=folder, **speed.EFFORT[parameters.scale])
+    return paths.records(folder), speed.records(folder)
 
 
 def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[runs.Record]]:

@@ -53,9 +53,13 @@ class Network:
 
     @property
     def input_size(self) -> Size:
+        """(height, width) of what it sees of a frame of the paper, `seen_of`."""
+        return self.seen_of(FRAME)
+
+    def seen_of(self, frame: Size) -> Size:
         """(height, width) of what it sees of a frame, by Table 7, or half a side as ours."""
         ratio = float(self.printed.get("ratio", OUR_RATIO))
-        return round(FRAME[0] * ratio), round(FRAME[1] * ratio)
+        return round(frame[0] * ratio), round(frame[1] * ratio)
 
 
 NETWORKS = (

@@ -40,7 +40,10 @@ class FromPixels(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        images = to_tensor(pixels).to(self.network.head.classifier.weight.dtype)
+        return self.from_images(to_tensor(pixels).to(self.network.head.classifier.weight.dtype))
+
+    def from_images(self, images: Tensor) -> Tensor:
+        """The same of normalised images (N, 3, h, w)."""
         return self.network.head(self.network.features(images)["aggregation"])
 
 
@@ -231,10 +234,13 @@ class Segmenter:
 
     def small_logits(self, frames: Tensor) -> Tensor:
         """Logits (N, K, h/8, w/8), of what the network sees at h x w, of frames uint8 (N, H, W, 3) on the device."""
-        seen = self.seen(frames)
+        return self.network_alone(self.seen(frames))
+
+    def network_alone(self, seen: Tensor) -> Tensor:
+        """Logits (N, K, h/8, w/8) of what the network sees, uint8 (N, h, w, 3); an engine for each size of batch."""
         if (batch := len(seen)) not in self._runners:
             self._runners[batch] = self._prepare(seen, self.engine)
-        return self._runners[batch](seen).float()
+        return self._runners[batch](seen)
 
     def seen(self, frames: Tensor) -> Tensor:
         """Frames as the network sees them, uint8 (N, *size, 3)."""
@@ -246,7 +252,7 @@ class Segmenter:
     def _frames(self, frame: Frame) -> Tensor:
         if isinstance(frame, (str, os.PathLike)):
             frame = read_image(Path(frame), upright=True)
-        frames = torch.from_numpy(np.ascontiguousarray(frame)) if isinstance(frame, np.ndarray) else frame
+        frames = frame if isinstance(frame, Tensor) else torch.from_numpy(np.require(frame, requirements=["C", "W"]))
         if frames.dtype != torch.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or not frames.numel():
             raise ValueError(
                 f"a frame is {frames.dtype}, {tuple(frames.shape)}: it must be uint8 RGB, (H, W, 3) or (N, H, W, 3)"

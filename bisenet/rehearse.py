@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import resource
-import sys
 import tempfile
 import time
 import warnings
@@ -90,7 +88,7 @@ def _report(run: runs.Run, record: runs.Record, moments: list[float], whole: int
     print(f"{record['images']['test']} images tested in {record['seconds']['evaluate']:.1f} s, ", end="")
     print(f"protocol {run.training.protocol!r}")
     print(f"at this pace the {whole:,} iterations of the recipe take {whole * pace / 3600:,.1f} hours")
-    print(f"peak memory: {_peak(device) / 2**30:.1f} GiB")
+    print(f"peak memory: {memory.peak(device) / 2**30:.1f} GiB")
 
 
 def _export(run: runs.Run, folder: Path) -> None:
@@ -98,11 +96,3 @@ def _export(run: runs.Run, folder: Path) -> None:
         on_test = dataclasses.replace(run.training, test_split="test")
         paths = runs.predictions(runs.weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
         print(f"for the test server: {', '.join(path.name for path in paths)}")
-
-
-def _peak(device: torch.device) -> float:
-    """Bytes that this process had at most, on its GPU if it used one."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -27,11 +27,12 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from bisenet import budget, paper
+from bisenet import budget, engines, paper, peers, speed
+from bisenet import paths as our_ways
 from bisenet.config import plain
 from bisenet.data import choose
 from bisenet.files import write_text
-from bisenet.notebook import Parameters
+from bisenet.notebook import COMPARED, Parameters
 from bisenet.origin import REPOSITORY
 from bisenet.runs import Run, check_writable, datasets, find, lacks, output_folder, words
 from bisenet.train import Execution
@@ -117,10 +118,21 @@ def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], executi
     processes, threads = side_by_side(parameters, execution), torch.get_num_threads()
     torch.set_num_threads(max(1, threads // processes))
     try:
-        reading = sum(seconds_stored(path) for path in paths)
+        reading = sum(seconds_stored(path) for path in paths) + measuring(paths, parameters.scale)
         return budget.forecast(runs, execution, notebooks=len(paths), reading=reading, processes=processes)
     finally:
         torch.set_num_threads(threads)
+
+
+def measuring(paths: Iterable[Path], scale: str) -> float:
+    """Seconds that notebooks of speed will measure, beside what their cells take when they only read."""
+    chosen, total = {path.stem for path in paths}, 0.0
+    if "figure_1_speed_accuracy" in chosen:
+        total += speed.forecast(peers.NETWORKS, ways=1, scale=scale)
+    if "speed" in chosen:
+        total += speed.forecast(peers.chosen(COMPARED), ways=len(engines.ENGINES), scale=scale)
+        total += speed.forecast(peers.chosen(["BiSeNetV2"]), ways=2 * len(our_ways.kinds()), scale=scale)
+    return total
 
 
 def seconds_stored(path: Path) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bisenet import speed
 from bisenet.peers import NETWORKS
 from bisenet.report import NOT_RUN, number
 from bisenet.speed import timing_of
@@ -31,8 +32,25 @@ def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataF
             timing = timing_of(entry)
             line |= {"fps": timing.fps, **dataclasses.asdict(timing)}
         lines.append(line)
-    columns = "network ours height width gflops miou_paper fps_paper fps median low high iterations warm_up note"
+    columns = "network ours height width gflops miou_paper fps_paper fps median low high iterations note"
     return pd.DataFrame(lines, columns=columns.split())
+
+
+def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -> pd.DataFrame:
+    """Frames per second of every network by the paper's protocol, a column for each engine and precision.
+
+    Of the records of `speed.bench` those that were made in one place.
+    """
+    of_place = [record for record in records.values() if speed.place(record) == where]
+    columns = {
+        f"{record['engine']}, {record['precision']}": {
+            name: timing_of(entry).fps for name, entry in record["networks"].items()
+        }
+        for record in of_place
+    }
+    order = [network.name for network in NETWORKS]
+    table = pd.DataFrame(columns).reindex(order).dropna(how="all").rename_axis("FPS")
+    return table.map(lambda value: NOT_RUN if math.isnan(value) else f"{value:.3g}")
 
 
 def show(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from bisenet.allocator import keep_freed_memory
 from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.config import Size, plain, settle
 from bisenet.data import IGNORE, PairDataset, choose
+from bisenet.engines import cpu_computes_in_bf16
 from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
@@ -150,14 +151,8 @@ class Execution:
         if self.precision != "auto":
             return self.precision
         on_gpu = self.resolved_accelerator in ("gpu", "cuda")
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_computes_in_bf16()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_computes_in_bf16()
         return "bf16-mixed" if fast else "32-true"
-
-
-def _cpu_computes_in_bf16() -> bool:
-    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------

@@ -35,65 +35,69 @@ def results(tmp_path, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Frames of 128x64, and a network that costs nothing in place of each."""
-    monkeypatch.setattr(speed, "FRAME", (64, 128))
+    monkeypatch.setitem(speed.bench.__kwdefaults__, "frame", (64, 128))
     seen = []
     monkeypatch.setattr(peers, "build", lambda network, size: Fake(seen))
     return seen
 
 
-def test_both_resizings_are_in_the_timer_and_the_warm_up_is_not_counted(monkeypatch):
+def test_every_stage_is_timed_and_the_warm_up_is_not_returned(monkeypatch):
     seen, enlarged = [], []
     monkeypatch.setattr(speed, "upsample", lambda x, size: enlarged.append(size) or x.new_zeros(*x.shape[:2], *size))
     ticks = itertools.count()
-    frame, calls_at = torch.zeros(1, 3, 64, 128), []
-
-    def clock():
-        calls_at.append((len(seen), len(enlarged)))
-        return float(next(ticks))
-
-    timing = speed.measure(Fake(seen), frame, (32, 64), iterations=7, clock=clock)
+    way = speed.through(Fake(seen), torch.zeros(1, 3, 64, 128), (32, 64))
+    seconds = speed.measure({"fake": way}, iterations=7, clock=lambda: float(next(ticks)))["fake"]
     assert seen == [(1, 3, 32, 64)] * 14
     assert enlarged == [(32, 64), (64, 128)] * 14
-    assert calls_at[-8:] == [(7 + n, 14 + 2 * n) for n in range(8)]
-    assert timing == speed.Timing(iterations=7, warm_up=7, median=1000, low=1000, high=1000)
-    assert timing.fps == 1
+    assert seconds.tolist() == [[1.0, 1.0, 1.0, 1.0]] * 7  # a tick for each of the four stages
+    timing = speed.timing(seconds[:, :3].sum(1))
+    assert timing == speed.Timing(iterations=7, median=3000, low=3000, high=3000)
+    assert timing.fps == pytest.approx(1 / 3)
+
+
+def test_ways_take_turns():
+    calls = []
+    ways = {name: (0, {"whole": lambda x, name=name: calls.append(name)}) for name in ("a", "b")}
+    assert {len(of_way) for of_way in speed.measure(ways, iterations=3).values()} == {3}
+    assert "".join(calls) == "ab" * 6
 
 
 def test_what_is_as_large_as_the_frame_is_not_resized(monkeypatch):
     monkeypatch.setattr(speed, "upsample", None)
     frame = torch.zeros(1, 3, 64, 128)
-    assert speed.through(nn.Identity(), frame, (64, 128)) is frame
+    assert speed.resize(frame, (64, 128)) is frame
 
 
-@pytest.mark.parametrize(("limit", "iterations", "warm_up"), [(10, 5, 1), (0.1, 1, 1), (None, 30, 20), (35, 18, 2)])
-def test_a_limit_ends_it_but_one_iteration_is_made(limit, iterations, warm_up):
-    """By a clock on which every iteration takes two seconds."""
-    clock = itertools.count(step=2)
-    frame = torch.zeros(1, 3, 16, 16)
-    timing = speed.measure(Fake([]), frame, (8, 8), iterations=30, limit=limit, clock=lambda: float(next(clock)))
-    assert (timing.iterations, timing.warm_up, timing.median) == (iterations, warm_up, 2000)
+@pytest.mark.parametrize(("limit", "iterations"), [(10, 3), (0.1, 1), (None, 30), (35, 9)])
+def test_a_limit_ends_it_but_one_iteration_is_made(limit, iterations):
+    """By a clock that goes on by a second whenever it is asked: four times an iteration, and at its end."""
+    clock = itertools.count()
+    ways = {"fake": (0, {"one": int, "two": int})}
+    seconds = speed.measure(ways, iterations=30, limit=limit, clock=lambda: float(next(clock)))["fake"]
+    assert len(seconds) == iterations
 
 
 def test_the_record_says_all_and_is_read_again(small, results, capsys):
-    assert main(["bench", "--only", "ENet", "BiSeNetV2", "--iterations", "3"]) == 0
+    assert main(["bench", "--only", "ENet", "BiSeNetV2", "--iterations", "3", "--engines", "eager"]) == 0
     (path,) = (results / "speed").glob("*.json")
     ((title, record),) = speed.records(results / "speed").items()
     assert record == json.loads(path.read_text())
-    assert title.endswith("eager, 32-true") and title in capsys.readouterr().out
+    assert title.endswith("eager, fp32") and title in capsys.readouterr().out
     assert list(record["networks"]) == ["BiSeNetV2", "ENet"]
     assert {"device", "threads", "engine", "precision", "batch", "frame", "classes", "resize"} < set(record)
     entry = record["networks"]["ENet"]
-    assert entry["built"] == "pytorchcv enet_cityscapes" and entry["input_size"] == [512, 1024]
+    assert entry["built"] == "pytorchcv enet_cityscapes" and entry["input_size"] == [32, 64]
     assert {"iterations_asked", "limit", "versions", "git", "load", "omp_wait_policy", "date"} < set(entry["process"])
     timing = speed.timing_of(entry)
-    assert (timing.iterations, timing.warm_up) == (3, 3) and timing.low <= timing.median <= timing.high
+    assert timing.iterations == 3 and timing.low <= timing.median <= timing.high
+    assert entry["with_argmax"]["median"] > timing.median and list(entry["stages"]) == list(speed.STAGES)
     table = timings.measured(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
     assert table["fps"]["ENet"] == pytest.approx(1000 / timing.median)
     assert table["fps"].notna().sum() == 2
 
 
 def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, capsys):
-    assert main(["bench", "--only", "ENet", "--iterations", "1"]) == 0
+    assert main(["bench", "--only", "ENet", "--iterations", "1", "--engines", "eager"]) == 0
 
     def build(network, size):
         if network.name == "SQ":
@@ -101,20 +105,26 @@ def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, c
         return Fake([])
 
     monkeypatch.setattr(peers, "build", build)
-    assert main(["bench", "--only", "BiSeNetV2", "SQ", "DABNet", "--iterations", "1"]) == 1
+    assert main(["bench", "--only", "BiSeNetV2", "SQ", "DABNet", "--iterations", "1", "--engines", "eager"]) == 1
     said = capsys.readouterr()
-    assert "SQ               failed: out of memory" in said.out and said.err.endswith("reasons above: SQ\n")
+    assert "SQ               failed: out of memory" in said.out and said.err.endswith("reasons above: SQ (eager)\n")
     ((_, record),) = speed.records(results / "speed").items()
     assert set(record["networks"]) == {"ENet", "BiSeNetV2", "DABNet"}
-    monkeypatch.setattr(speed, "FRAME", (32, 64))  # measured in another way: not the same record
-    assert speed.bench(["LR-ASPP"], iterations=1) == []
+    assert speed.bench(["LR-ASPP"], iterations=1, frame=(32, 64)) == []  # in another way: not the same record
     ((_, record),) = speed.records(results / "speed").items()
     assert set(record["networks"]) == {"LR-ASPP"}
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("--only Enet", "did you mean 'ENet'"), ("--iterations 0", "iterations is 0"), ("--limit 0", "limit 0.0")],
+    [
+        ("--only Enet", "did you mean 'ENet'"),
+        ("--iterations 0", "iterations is 0"),
+        ("--limit 0", "limit 0.0"),
+        ("--engines opnvino", "did you mean 'openvino'"),
+        ("--engines tensorrt", "runs on cuda"),
+        ("--engines eager --precision bf16", "use 'torch'"),
+    ],
 )
 def test_errors_of_bench(words, message, capsys):
     assert main(["bench", *words.split()]) == 1
@@ -146,7 +156,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def fake_record(milliseconds):
-    timings = [speed.Timing(5, 1, value, 0.9 * value, 1.2 * value) for value in milliseconds]
+    timings = [speed.Timing(5, value, 0.9 * value, 1.2 * value) for value in milliseconds]
     entries = zip(NETWORKS, timings, strict=True)
     return {"networks": {network.name: {"timing": dataclasses.asdict(timing)} for network, timing in entries}}
 

@@ -1,0 +1,102 @@
+"""Our ways from a frame to a class map: what is recorded of them, the tables, and the pictures."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from bisenet import engines, figures, paths, speed, ways
+from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.paths import Kind
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    """Of two ways that need no compiler, on frames that cost nothing."""
+    folder = tmp_path_factory.mktemp("paths")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            paths,
+            "kinds",
+            lambda: [Kind("segmenter", "torch"), Kind("straightforward", "eager"), Kind("segmenter", "tensorrt")],
+        )
+        made = paths.compare(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "paths")
+    assert paths.records(folder) == {speed.place(made): json.loads(json.dumps(made))}
+    return made
+
+
+def test_a_record_has_every_way_and_says_what_cannot_be_had(record):
+    ours, usual = record["ways"]["segmenter, torch, fp32"], record["ways"]["straightforward, eager, fp32"]
+    assert ours["whole"]["iterations"] == usual["whole"]["iterations"] == 3
+    assert list(ours["stages"]) == ["resize", "network", "classes"] and list(ours["batches"]) == ["1", "2"]
+    assert ours["same"] > 0.9999 and 10 < ours["miou"] < 90
+    assert 2**27 < ours["memory"] < 2**34  # more than an interpreter, less than a machine
+    assert record["unavailable"] == {"segmenter, tensorrt, fp32": "engine 'tensorrt' runs on cuda, not on cpu"}
+    assert {"peak", "threads", "device", "load", "date", "process"} < set(record)
+
+
+def test_layers_are_all_of_the_network(record):
+    """Their arithmetic is that of the network, counted in another way."""
+    gflop = sum(layer["gflop"] for layer in record["layers"])
+    assert gflop == pytest.approx(record["gflop"], rel=1e-6)
+    assert all(layer["ms"] > 0 and layer["bytes"] > 0 for layer in record["layers"])
+
+
+def test_the_straightforward_way_is_the_network(record):
+    network = BiSeNetV2.load(SHIPPED_WEIGHTS)
+    frame = torch.randn(1, 3, 96, 160)
+    with torch.inference_mode():
+        images = torch.nn.functional.interpolate(frame, size=(48, 80), mode="bilinear")
+        logits = network.head(network.features(images)["aggregation"])
+        expected = torch.nn.functional.interpolate(logits, size=(96, 160), mode="bilinear").argmax(1)
+        assert torch.equal(paths.Straightforward(network, (48, 80))(frame), expected)
+
+
+def fake(ours, network, default, eager, openvino):
+    def way(kind, engine, ms, **more):
+        timing = {"iterations": 5, "median": ms, "low": 0.9 * ms, "high": 1.1 * ms}
+        return {"kind": kind, "engine": engine, "precision": "fp32", "whole": timing, **more}
+
+    found = [
+        way("segmenter", "onnxruntime", ours, stages={"network": {"median": network}}),
+        way("segmenter", "compile", default, stages={"network": {"median": default}}),
+        way("straightforward", "eager", eager),
+        way("straightforward", "openvino", openvino),
+    ]
+    names = {f"{of['kind']}, {of['engine']}, fp32": of for of in found}
+    return {"ways": names, "peak": {"gflops": 200.0}, "gflop": 20.0}
+
+
+def test_goals_by_hand():
+    table = ways.goals(fake(ours=220, network=200, default=275, eager=880, openvino=330))
+    assert table["reached"].to_list() == ["1.10", "4.00", "1.50", "0.80"]
+    assert set(table["engine"]) == {"onnxruntime"}
+    lines = ways.table(fake(ours=220, network=200, default=275, eager=880, openvino=330))
+    assert lines.index.to_list()[0] == "segmenter, onnxruntime, fp32"
+    assert lines["network, % of peak"].iloc[0] == "50.00"  # 20 GFLOP in 0.2 s, of 200 GFLOP/s
+    assert lines["times the fastest in fp32"].to_list() == ["1.00", "1.25", "1.50", "4.00"]
+
+
+def test_against_the_paper_by_hand():
+    table = ways.against_paper({"here": fake(220, 200, 275, 880, 330)})
+    assert table.loc["here", "paper"] == f"{100 * 156 * 20 / 11_300:.0f} %" and table.loc["here", "ours"] == "50 %"
+
+
+def test_pictures_and_tables_of_a_record(record):
+    assert len(figures.ways(record).axes[0].get_yticks()) == 2
+    points = [collection.get_offsets() for collection in figures.roofline(record).axes[0].collections]
+    assert sum(map(len, points)) == len(record["layers"])
+    assert ways.batches(record).columns.to_list() == ["1", "2"]
+    assert ways.unavailable(record).shape == (1,)
+    assert math.isclose(float(ways.table(record)["pixels as plain %"].iloc[0]), 100, abs_tol=0.01)
+
+
+def test_calibration_is_of_the_size_that_the_network_sees():
+    if problem := engines.why_not("openvino", "int8", torch.device("cpu")):
+        pytest.skip(problem)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "Segmenter", lambda **options: seen.append(options))
+        paths._segmenter("openvino", "int8", SHIPPED_SIZE)
+    assert len(seen[0]["calibration"]) == paths.CALIBRATION and seen[0]["calibration"][0].shape == (*SHIPPED_SIZE, 3)
