@@ -19,7 +19,7 @@ from bisenet.data import DATASETS, choose, palette
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.memory import NotEnoughMemoryError
-from bisenet.model import SHIPPED_WEIGHTS
+from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
 from bisenet.protocols import PROTOCOLS
 from bisenet.rehearse import rehearse
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
@@ -127,6 +127,18 @@ def make_parser() -> argparse.ArgumentParser:
     seen.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
     seen.add_argument("--engine", default="auto", metavar="NAME", help="what runs the network (default: %(default)s)")
     seen.add_argument("--precision", default="fp32", metavar="NAME", help="(default: %(default)s)")
+
+    file = command("export", _export, "Write a network for another runtime, and compare it there with what it was.")
+    file.add_argument("weights", nargs="?", type=Path, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=shipped)
+    file.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, torchscript, pt2")
+    file.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
+    whole = "from frames, uint8 RGB (N, H, W, 3), to class maps, uint8 (N, H, W), instead of images to logits"
+    file.add_argument("--whole", action="store_true", help=whole)
+    given = file.add_mutually_exclusive_group()
+    given.add_argument("--dynamic", action="store_true", help="any size; resized inside to --size, if that is given")
+    frame = "size of the frames, resized inside to --size (default: that of --size)"
+    given.add_argument("--frame", type=_size, metavar="HEIGHTxWIDTH", help=frame)
+    file.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the weights, in this folder)")
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
     price.add_argument("--row", help="one row, such as table_2.bga (default: all)")
@@ -278,6 +290,22 @@ def _predict(arguments: argparse.Namespace) -> None:
         print(f"{path}: {reason}", file=sys.stderr)
     if failed:
         raise CommandError(f"{len(failed)} of {len(files)} files failed, for the reasons above")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    export = importlib.import_module("bisenet.export")
+    form = export.FORMATS[choose("format", arguments.to, export.FORMATS)]
+    size = arguments.size or (SHIPPED_SIZE if arguments.weights == SHIPPED_WEIGHTS else cost.PAPER_INPUT)
+    given = None if arguments.dynamic else arguments.frame or size
+    seen = size if arguments.frame else arguments.size if arguments.dynamic else None
+    graph = export.Graph(given, arguments.whole, seen)
+    network, path = BiSeNetV2.load(arguments.weights), arguments.out or Path(arguments.weights.stem + form.suffix)
+    try:
+        difference = export.export(network, arguments.to, graph, path)
+    except RuntimeError as error:
+        raise CommandError(f"{path} was not written: {error}") from error
+    print(f"{path}: {export.described(graph, network.config.num_classes)}")
+    print(f"loaded again and compared with the network: a logit differs by at most {difference:.1e}")
 
 
 def _size(text: str) -> tuple[int, int]:

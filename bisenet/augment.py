@@ -107,10 +107,15 @@ def resized(images: Tensor, size: Size) -> Tensor:
     """uint8 (N, H, W, 3) -> uint8 (N, *size, 3), bilinear and antialiased: Pillow's pixels to one grey level."""
     if tuple(images.shape[1:3]) == tuple(size):
         return images
+    exact = images if images.device.type == "cpu" else images.float()  # in uint8 PyTorch has it on a CPU only
+    return resampled(exact, size).round().to(torch.uint8)
+
+
+def resampled(images: Tensor, size: Size) -> Tensor:
+    """(N, H, W, 3) -> (N, *size, 3) of the same type; float is not rounded."""
     planes = images.permute(0, 3, 1, 2)
-    exact = planes if planes.device.type == "cpu" else planes.float()  # in uint8 PyTorch has it on a CPU only
-    small = F.interpolate(exact, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
-    return small.round().to(torch.uint8).permute(0, 2, 3, 1)
+    small = F.interpolate(planes, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return small.permute(0, 2, 3, 1)
 
 
 def to_tensor(images: Tensor) -> Tensor:

@@ -200,16 +200,25 @@ def to_openvino(network: nn.Module, example: Tensor) -> Any:
     return openvino.convert_model(network, example_input=example)
 
 
-def to_onnx(network: nn.Module, example: Tensor, path: Path, dynamic: Any = None) -> None:
-    """Write an ONNX file; `dynamic` as in `torch.export`."""
+def to_onnx(
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    dynamic: Any = None,
+    names: tuple[str, str] = ("input", "output"),
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write an ONNX file; `dynamic` as in `torch.export`, `names` of its input and output."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        torch.onnx.export(
-            network, (example,), path, dynamo=True, external_data=False, dynamic_shapes=dynamic, verbose=False
-        )
+        options: dict[str, Any] = {"input_names": names[:1], "output_names": names[1:], "dynamic_shapes": dynamic}
+        program = torch.onnx.export(network, (example,), dynamo=True, verbose=False, **options)
+        assert program is not None  # since dynamo=True
+        program.model.metadata_props.update(metadata or {})
+        program.save(path, external_data=False)
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
