@@ -261,7 +261,7 @@ def _onnxruntime(network: nn.Module, example: Tensor) -> Runner:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    # options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads would disturb ours after a run
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads would disturb ours after a run
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         to_onnx(network, example, path)
