@@ -5,6 +5,7 @@ A small step of the same recipe is made and what autograd holds of it counted; t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import resource
@@ -112,6 +113,9 @@ def peak(device: torch.device) -> float:
     """Bytes that this process had at most, on its GPU if it used one."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError):  # getrusage would count a process that started this one, too
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     unit = 1 if sys.platform == "darwin" else 1024
     return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
