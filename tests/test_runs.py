@@ -39,8 +39,8 @@ def results(tmp_path, monkeypatch):
 
 MODULES = (  # each imports only from those before it
     "streets config files data allocator augment backbones model readings cost boundaries protocols evaluate explain "
-    "loss engines predict export photos train memory transfer paper origin peers runs speed paths rehearse budget report "
-    "timings ways benchmarks summary figures gallery explorer diagrams notebook reproduce page __main__"
+    "loss engines predict export photos train memory transfer paper origin peers runs speed paths rehearse budget "
+    "report timings ways benchmarks summary figures gallery explorer diagrams notebook reproduce page __main__"
 )
 
 
