@@ -228,9 +228,9 @@ def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: 
     import openvino
 
     model = to_openvino(network, example)
-    model.reshape(list(example.shape))
     if precision == "int8":
         model = quantised(model, calibration)
+    model.reshape(list(example.shape))
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
