@@ -139,6 +139,8 @@ def _columns(inputs: int, outputs: int, device: torch.device) -> list[tuple[slic
 
 def _widened(logits: Tensor, size: Size) -> tuple[Tensor, Rows]:
     """Logits (K, h, w) enlarged horizontally, (h, K, W), and what the vertical pass needs."""
+    if logits.shape[1] == 1:
+        logits = logits.repeat(1, 2, 1)  # of one row the compiler makes a case of its own, for minutes
     classes, height, width = logits.shape
     lines = logits.float().transpose(0, 1).reshape(-1, width)  # (h K, w)
     wide = lines.new_empty(len(lines), size[1] + GAP)[:, : size[1]]
