@@ -265,13 +265,13 @@ def roofline(record: Mapping[str, Any]) -> Figure:
     for label, chosen, colour in (("Detail Branch", detail, "tab:blue"), ("the rest", ~detail, "tab:orange")):
         size = 2000 * ms[chosen] / ms.sum()
         axes.scatter((gflop / moved)[chosen], (1000 * gflop / ms)[chosen], size, colour, alpha=0.5, label=label)
-    for way in record["ways"].values():
+    for number, way in enumerate(record["ways"].values()):
         if way["kind"] == "segmenter":
             speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]
             axes.axhline(speed, color="0.6", linewidth=0.8, linestyle=":")
             axes.annotate(
                 f"{way['engine']}, {way['precision']}",
-                (reach[0], speed),
+                (reach[15 * number], speed),
                 (2, 2),
                 textcoords="offset points",
                 fontsize=7,
