@@ -100,7 +100,9 @@ def resample(image: np.ndarray, labels: np.ndarray, rows: Axis, columns: Axis, s
 
 def to_size(image: np.ndarray, size: Size) -> np.ndarray:
     """The whole image, uint8 (H, W, 3), at (height, width), bilinear and antialiased."""
-    return resized(torch.from_numpy(np.ascontiguousarray(image))[None], size)[0].numpy()
+    if image.shape[:2] == tuple(size):
+        return image
+    return resized(torch.from_numpy(np.require(image, requirements=["C", "W"]))[None], size)[0].numpy()
 
 
 def resized(images: Tensor, size: Size) -> Tensor:

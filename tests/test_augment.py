@@ -147,3 +147,11 @@ def test_tensors_are_normalised_by_imagenets_statistics() -> None:
     torch.testing.assert_close(tensor[0, :, 1, 4], torch.tensor(expected), atol=1e-5, rtol=0)
     image = smooth(8, 6)
     assert to_size(image, (8, 6)) is image and to_size(image, (4, 3)).shape == (4, 3, 3)
+
+
+@pytest.mark.parametrize(("size", "most"), [((60, 128), 0), ((240, 512), 0), ((37, 91), 1), ((150, 300), 1)])
+def test_resizing_is_pillows_to_a_grey_level(size: tuple[int, int], most: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 256, 3), dtype=np.uint8)
+    image.flags.writeable = False  # as scenes are that several readers share
+    expected = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    assert np.abs(to_size(image, size).astype(int) - expected).max() <= most
