@@ -26,7 +26,7 @@ test: $(BIN)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 120 notebooks
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 lab: $(BIN)/ready
 	$(BIN)/jupyter lab notebooks
