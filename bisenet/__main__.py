@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bisenet import cost, engines, paper, paths, peers, photos, predict, report, runs, speed, ways
+from bisenet import cost, engines, pace, paper, peers, photos, predict, report, runs, speed, timings, ways
 from bisenet.data import DATASETS, choose, palette
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
@@ -146,16 +146,20 @@ def make_parser() -> argparse.ArgumentParser:
     names = ", ".join(network.name for network in peers.NETWORKS)
     timed = command("bench", _bench, "Time our networks and others by the paper's protocol, and record the speeds.")
     timed.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {names} (default: all)")
-    how_often = "how often each is timed (default: %(default)s, as in the paper)"
-    timed.add_argument("--iterations", type=int, default=speed.ITERATIONS, help=how_often)
+    how_often = f"how often each is timed (default: {speed.ITERATIONS}, as in the paper; of training {pace.ITERATIONS})"
+    timed.add_argument("--iterations", type=int, help=how_often)
     timed.add_argument("--limit", type=float, metavar="SECONDS", help="stop each after this time (default: none)")
     engine_names = ", ".join((speed.EAGER, *engines.ENGINES))
     which = f"some of: {engine_names} (default: all that can be had here)"
     timed.add_argument("--engines", nargs="+", metavar="NAME", help=which)
-    timed.add_argument(
-        "--precision", default="fp32", help="of the engines, fp32, tf32, bf16 or fp16 (default: %(default)s)"
+    which = f"some of: {', '.join(speed.PRECISIONS)} (default: all that can be had here)"
+    timed.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
+    instead = timed.add_mutually_exclusive_group()
+    ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
+    instead.add_argument("--ours", action="store_true", help=ours)
+    instead.add_argument(
+        "--training", action="store_true", help="instead: our training step beside a plain loop, on the CPU"
     )
-    timed.add_argument("--ours", action="store_true", help="our own ways from frame to class map only, in turn")
     return parser
 
 
@@ -338,22 +342,26 @@ def _cost(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    effort = {"iterations": arguments.iterations, "limit": arguments.limit}
-    if arguments.ours:
-        record = paths.compare(**effort)
-        print(f"{ways.table(record).to_string()}\n{ways.goals(record).to_string()}")
-        return
-    possible = [speed.EAGER, *(name for name in engines.ENGINES if not _why_not(name, arguments.precision))]
-    failed = []
-    for engine in arguments.engines or possible:
-        of_engine = speed.bench(arguments.only, engine=engine, precision=arguments.precision, **effort)
-        failed += [f"{name} ({engine})" for name in of_engine]
+    usual = pace.ITERATIONS if arguments.training else speed.ITERATIONS
+    iterations = usual if arguments.iterations is None else arguments.iterations
+    if arguments.training:
+        print(timings.training(pace.compare(iterations=iterations)).to_string())
+    elif arguments.ours:
+        record = ways.compare(iterations=iterations, limit=arguments.limit)
+        print(f"{timings.our_ways(record).to_string()}\n{timings.goals(record).to_string()}")
+    else:
+        _bench_networks(arguments, iterations)
+
+
+def _bench_networks(arguments: argparse.Namespace, iterations: int) -> None:
+    effort, failed = {"iterations": iterations, "limit": arguments.limit}, []
+    for engine, precision in speed.combinations(arguments.engines, arguments.precisions):
+        of_engine = speed.bench(arguments.only, engine=engine, precision=precision, **effort)
+        failed += [f"{name} ({engine}, {precision})" for name in of_engine]
+    here = speed.place(speed.machine_of(speed.device_here(), peers.FRAME))
+    print(timings.engines_side_by_side(speed.records(speed.speed_folder()), here).to_string())
     if failed:
         raise CommandError(f"failed, for the reasons above: {', '.join(failed)}")
-
-
-def _why_not(engine: str, precision: str) -> str:
-    return engines.why_not(engine, precision, speed.device_here())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from bisenet import benchmarks, cost, engines, figures, paper, paths, peers, report, runs, speed, timings
+from bisenet import benchmarks, cost, engines, figures, pace, paper, peers, report, runs, speed, timings, ways
 from bisenet.config import Size
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, PairDataset, choose, open_dataset
@@ -98,18 +98,21 @@ def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd
     return records, {title: timings.measured(record, gflops) for title, record in found.items()}
 
 
-def our_speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, runs.Record]]:
-    """Records of our own ways (`paths.compare`), by place, and of networks by title, that came with the repository.
+def our_speeds(
+    parameters: Parameters,
+) -> tuple[dict[str, runs.Record], dict[str, runs.Record], dict[str, runs.Record]]:
+    """Records that came with the repository: of `ways.compare` and `pace.compare` by place, of networks by title.
 
-    With `train` our ways are timed now, and each engine on the networks `COMPARED`.
+    With `train` our ways and our training step are timed now, and each engine on the networks `COMPARED`.
     """
     folder = speed.shipped_folder()
     if parameters.train:
         folder = runs.output_folder(parameters.dataset, parameters.scale) / "engines"
-        paths.compare(folder=folder / "paths", **paths.EFFORT[parameters.scale])
+        pace.compare(folder=folder / "pace", **pace.EFFORT[parameters.scale])
+        ways.compare(folder=folder / "ways", **ways.EFFORT[parameters.scale])
         for engine in (name for name in engines.ENGINES if not engines.why_not(name, "fp32", speed.device_here())):
             speed.bench(COMPARED, engine=engine, folder=folder, **speed.EFFORT[parameters.scale])
-    return paths.records(folder), speed.records(folder)
+    return ways.records(folder), pace.records(folder), speed.records(folder)
 
 
 def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[runs.Record]]:

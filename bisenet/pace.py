@@ -1,36 +1,45 @@
 """The pace of training: our step beside the loop that everybody writes, on the same CPU, weights and data.
 
 That loop is plain PyTorch: float32, eager, contiguous, every head's logits enlarged to the size of the labels. Each
-of the two has a process of its own, since what ours does to the allocator would help the other as well, and they take
-turns, step by step: a machine that slows down for a while slows both.
+has a process of its own, since what ours does to the allocator would help the others as well, and they take turns, step
+by step: a machine that slows down for a while slows all.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import math
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from bisenet import origin, paper
+from bisenet import origin, paper, runs, speed
 from bisenet.augment import to_tensor
 from bisenet.config import Size
 from bisenet.data import IGNORE
+from bisenet.files import write_json
 from bisenet.model import BiSeNetV2
 from bisenet.train import Execution, Precision, TrainConfig, make_optimizer, prepare, step
 
-WARM_UP = 2  # steps of each that are not counted
+ITERATIONS, WARM_UP = 20, 2  # of each; those that warm up are not counted
 ROW, CLASSES = "table_2.ohem", 11  # the paper's final network and loss, the classes of CamVid
+PLAIN = "plain, 32-true"
+
+# What a notebook's word `scale` means, as in `speed.EFFORT`.
+EFFORT: dict[str, dict[str, Any]] = {
+    "smoke": {"iterations": 1, "batch": 2, "size": (64, 64)},
+    "short": {"iterations": 5},
+    "paper": {},
+}
 
 Step = Callable[[Tensor, Tensor], Tensor]  # uint8 images (N, H, W, 3), uint8 labels (N, H, W) -> loss
 
@@ -85,56 +94,73 @@ def _data(batch: int, size: Size) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def _serve(turns: Connection, ours: bool, batch: int, size: Size, precision: Precision, threads: int) -> None:
-    """One of the two processes: for every word that it gets it takes a step and answers with seconds and loss."""
+def _serve(turns: Connection, precision: Precision | None, batch: int, size: Size, threads: int) -> None:
+    """A process, without a precision of the plain loop: for every word it takes a step, answers with time and loss."""
     torch.set_num_threads(threads)
     config = dataclasses.replace(paper.recipe("camvid", "short"), batch=batch, **paper.row(ROW).training)
-    execution = Execution(accelerator="cpu", precision=precision)
-    take, (images, labels) = our_loop(config, execution) if ours else plain_loop(config), _data(batch, size)
+    take = our_loop(config, Execution("cpu", precision=precision)) if precision else plain_loop(config)
+    images, labels = _data(batch, size)
     while turns.recv():
         began = time.perf_counter()
         loss = take(images, labels).item()
         turns.send((time.perf_counter() - began, loss))
 
 
-def measure(batch: int = 8, size: Size = (256, 320), rounds: int = 10, precision: Precision = "auto") -> dict[str, Any]:
-    """Seconds of `rounds` steps of each, the losses of the first step, and what else can move a number.
+def compare(
+    *, batch: int = 8, size: Size = (256, 320), iterations: int = ITERATIONS, folder: Path | None = None
+) -> runs.Record:
+    """Time steps of each loop on the CPU, ours in fp32 and in what "auto" chooses, and record them.
 
-    `times_as_fast` is the median over the rounds of plain / ours. `precision` is that of ours.
+    The record goes to `results/speed/pace/`. Of each loop it has a timing, the loss of the first step, and how many
+    times as fast it is as the plain one, the median over rounds in which each took a step. ValueError for none.
     """
-    context, moment = multiprocessing.get_context("spawn"), _moment()
-    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    speed.check(iterations, limit=None)
+    folder = folder or speed.speed_folder() / "pace"
+    runs.check_writable(folder)
+    device = torch.device("cpu")
+    record: runs.Record = {"device": origin.describe_device(device), "threads": torch.get_num_threads()}
+    record |= {"row": ROW, "classes": CLASSES, "batch": batch, "size": list(size), "warm_up": WARM_UP}
+    record |= {**speed.moment(), "peak": speed.machine_peak(device), "process": speed.process_of(device)}
+    auto = Execution("cpu").resolved_precision
+    loops: dict[str, Precision | None] = {PLAIN: None, "ours, 32-true": "32-true", f"ours, {auto}": auto}
+    seconds, losses = _in_turn(loops, batch, size, iterations)
+    record["loops"] = {
+        name: {
+            "timing": speed.rounded(speed.timing(np.array(of_loop))),
+            "loss": losses[name],
+            "times_as_fast": statistics.median(p / o for p, o in zip(seconds[PLAIN], of_loop, strict=True)),
+        }
+        for name, of_loop in seconds.items()
+    }
+    write_json(folder / f"{speed.slug(speed.place(record))}.json", record)
+    return record
+
+
+def _in_turn(
+    loops: dict[str, Precision | None], batch: int, size: Size, iterations: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of the steps, and the loss of the first one, by loop."""
+    context = multiprocessing.get_context("spawn")
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
     losses: dict[str, float] = {}
     lines = {}
-    for name in seconds:
+    for name, precision in loops.items():
         lines[name], theirs = context.Pipe()
-        what = (theirs, name == "ours", batch, size, precision, torch.get_num_threads())
+        what = (theirs, precision, batch, size, torch.get_num_threads())
         context.Process(target=_serve, args=what, daemon=True).start()
         theirs.close()  # so that a process that dies is an EOFError here
-    for number in range(WARM_UP + rounds):
+    for number in range(WARM_UP + iterations):
         for name, line in lines.items():
             line.send(True)
             taken, loss = line.recv()
             losses.setdefault(name, loss)
             if number >= WARM_UP:
-                seconds[name].append(round(taken, 4))
+                seconds[name].append(taken)
     for line in lines.values():
         line.send(False)
-    ratio = statistics.median(plain / ours for plain, ours in zip(*seconds.values(), strict=True))
-    return {
-        **{"row": ROW, "classes": CLASSES, "batch": batch, "size": list(size), "warm_up": WARM_UP},
-        **{"seconds": seconds, "times_as_fast": round(ratio, 3), "losses": losses},
-        "precision": {"plain": "32-true", "ours": Execution("cpu", precision=precision).resolved_precision},
-        **{"engine": "eager", "threads": torch.get_num_threads(), **moment},
-    }
+    return seconds, losses
 
 
-def _moment() -> dict[str, Any]:
-    return {
-        "device": origin.describe_device(torch.device("cpu")),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,  # the minute before
-        "versions": origin.versions(),
-        "git": origin.git_state(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+def records(folder: Path) -> dict[str, runs.Record]:
+    """The records of `compare` in a folder, by where they were measured."""
+    return {speed.place(record): record for record in speed.read_records(folder / "pace")}

@@ -123,7 +123,8 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
     return get_model(network.builder, num_classes=num_classes, in_size=size, fixed_size=True, aux=False).eval()
 
 
-def cost(network: Network) -> Cost:
+def cost(network: Network, frame: Size = FRAME) -> Cost:
     """What a network costs on what it sees of a frame (`cost.measure`), without the resizing of frame and logits."""
+    size = network.seen_of(frame)
     with torch.device("meta"):
-        return measure(build(network, network.input_size), network.input_size)
+        return measure(build(network, size), size)

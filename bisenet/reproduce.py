@@ -27,8 +27,7 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
-from bisenet import budget, engines, paper, peers, speed
-from bisenet import paths as our_ways
+from bisenet import budget, engines, paper, peers, speed, ways
 from bisenet.config import plain
 from bisenet.data import choose
 from bisenet.files import write_text
@@ -131,7 +130,7 @@ def measuring(paths: Iterable[Path], scale: str) -> float:
         total += speed.forecast(peers.NETWORKS, ways=1, scale=scale)
     if "speed" in chosen:
         total += speed.forecast(peers.chosen(COMPARED), ways=len(engines.ENGINES), scale=scale)
-        total += speed.forecast(peers.chosen(["BiSeNetV2"]), ways=2 * len(our_ways.kinds()), scale=scale)
+        total += speed.forecast(peers.chosen(["BiSeNetV2"]), ways=2 * len(ways.kinds()), scale=scale)
     return total
 
 

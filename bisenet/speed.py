@@ -3,7 +3,7 @@
 In the timer: the frame is resized to what the network sees, the network runs, its logits are resized to the frame.
 "The time of resizing is included", says the paper, and names nothing else: the frame is on the device already, in
 float and normalised, and the class of each pixel is not taken; here it is, in a timer of its own. All networks go this
-same way, ours too, whose own way is `bisenet.paths`. The paper repeats 5,000 times; so do we, unless a time limit ends
+same way, ours too, whose own way is `bisenet.ways`. The paper repeats 5,000 times; so do we, unless a time limit ends
 it. Engines are those of `bisenet.engines`, and "eager", the network as PyTorch runs it when nothing is asked of it.
 """
 
@@ -15,6 +15,7 @@ import datetime
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import re
 import time
@@ -146,17 +147,22 @@ def bench(
 
     The record is written after each network, to `results/speed/` or `folder`, beside what it held already. Returns the
     names of those that failed, such as for want of memory or of a package. ValueError for an unknown name, for an
-    engine that cannot do that here, or for a number or limit that leaves nothing to do.
+    engine that cannot do that here (`why_not`), or for a number or limit that leaves nothing to do.
     """
     networks, device = peers.chosen(names), device_here()
-    choose("engine", engine, (EAGER, *engines.ENGINES))
-    check(engine, precision, iterations, limit)
+    check(iterations, limit)
+    if problem := why_not(engine, precision):
+        raise ValueError(problem)
     folder, machine = folder or speed_folder(), {**machine_of(device, frame), "engine": engine, "precision": precision}
     runs.check_writable(folder)
     path = folder / f"{_name(machine)}.json"
     record = _begun(path, machine)
-    print(f"{title(machine)}\n{'':16} {'sees':>9} {'ms':>9} {'5 %':>9} {'95 %':>9} {'FPS':>8} iterations", flush=True)
-    process, failed = {"iterations_asked": iterations, "limit": limit, **process_of(device)}, []
+    print(
+        f"{title(machine)}\n{'':16} {'sees':>9} {'ms':>9} {'5 %':>9} {'95 %':>9} {'FPS':>8} {'% peak':>6}", flush=True
+    )
+    process: dict[str, Any] = {"iterations_asked": iterations, "limit": limit, "peak": machine_peak(device)}
+    process |= process_of(device)
+    failed = []
     for network in networks:
         began = moment()
         try:
@@ -172,14 +178,32 @@ def bench(
     return failed
 
 
-def check(engine: str, precision: str, iterations: int, limit: float | None) -> None:
-    """ValueError if an engine cannot do that here, or if nothing would be measured."""
-    if engine == EAGER and precision != "fp32":
-        raise ValueError(f"engine {EAGER!r} is the network as it is, in fp32, not in {precision!r}; use 'torch'")
-    if engine != EAGER and (problem := engines.why_not(engine, precision, device_here())):
-        raise ValueError(problem)
+def combinations(names: Sequence[str] | None = None, precisions: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Engines and precisions that can be had here, of these names or of all.
+
+    ValueError with near matches for an unknown name, and with the reason for an engine that is named and has none.
+    """
+    known = (EAGER, *engines.ENGINES)
+    found: list[tuple[str, str]] = []
+    for engine in [choose("engine", name, known) for name in names or known]:
+        problems = {of: why_not(engine, choose("precision", of, PRECISIONS)) for of in precisions or PRECISIONS}
+        found += [(engine, precision) for precision, problem in problems.items() if not problem]
+        if names and all(problems.values()):
+            raise ValueError(next(iter(problems.values())))
+    return found
+
+
+def why_not(engine: str, precision: str) -> str:
+    """Why networks cannot be timed in an engine and precision here, or nothing."""
+    if engine == EAGER:
+        return "" if precision == "fp32" else f"engine {EAGER!r} is the network as it is, in fp32, not in {precision!r}"
     if precision == "int8":
-        raise ValueError("int8 needs frames from which it learns its ranges; it is measured for our own network only")
+        return "int8 needs frames from which it learns its ranges; it is measured for our own network only"
+    return engines.why_not(engine, precision, device_here())
+
+
+def check(iterations: int, limit: float | None) -> None:
+    """ValueError if nothing would be measured."""
     if iterations < 1 or not (limit is None or limit > 0):
         raise ValueError(f"iterations is {iterations} and limit {limit}: at least 1, and more than 0 seconds")
 
@@ -311,10 +335,14 @@ def rounded(of: Timing) -> dict[str, Any]:
 
 
 def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str, Any]) -> dict[str, Any]:
-    """`timing` is that of the paper's protocol, which ends with logits; `with_argmax` goes on to the classes."""
+    """`timing` is that of the paper's protocol, which ends with logits; `with_argmax` goes on to the classes.
+
+    `gflop` is the arithmetic of the network alone, two for each multiply-accumulate.
+    """
     return {
         "built": f"{network.package} {network.builder}",
         "input_size": list(network.seen_of(frame)),
+        "gflop": 2 * peers.cost(network, frame).gmacs,
         "timing": rounded(timing(seconds[:, :3].sum(1))),
         "with_argmax": rounded(timing(seconds.sum(1))),
         "stages": {stage: rounded(timing(of_stage)) for stage, of_stage in zip(STAGES, seconds.T, strict=True)},
@@ -327,6 +355,13 @@ def timing_of(entry: Mapping[str, Any]) -> Timing:
     return read_timing(entry["timing"])
 
 
+def share_of_peak(entry: Mapping[str, Any]) -> float:
+    """What the network alone, of one entry of a record, reaches of the fp32 peak, percent; NaN if that is not known."""
+    if "gflop" not in entry:
+        return math.nan
+    return 100_000 * float(entry["gflop"] / entry["stages"]["network"]["median"] / entry["process"]["peak"]["gflops"])
+
+
 def read_timing(numbers: Mapping[str, Any]) -> Timing:
     """A timing of a record."""
     return Timing(**{field.name: numbers[field.name] for field in dataclasses.fields(Timing)})
@@ -334,7 +369,8 @@ def read_timing(numbers: Mapping[str, Any]) -> Timing:
 
 def _line(network: Network, entry: Mapping[str, Any]) -> str:
     seen, of = "x".join(str(side) for side in reversed(entry["input_size"])), timing_of(entry)
-    return f"{network.name:16} {seen:>9} {of.median:9.2f} {of.low:9.2f} {of.high:9.2f} {of.fps:8.2f} {of.iterations:10}"
+    spread = f"{of.median:9.2f} {of.low:9.2f} {of.high:9.2f}"
+    return f"{network.name:16} {seen:>9} {spread} {of.fps:8.2f} {share_of_peak(entry):6.1f}"
 
 
 def records(folder: Path) -> dict[str, runs.Record]:

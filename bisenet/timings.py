@@ -1,4 +1,4 @@
-"""From records of speed to tables, beside the speeds that the paper prints (Table 7)."""
+"""From records of speed to tables: networks beside the paper's speeds (Table 7), our own ways, training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import pandas as pd
 from bisenet import speed
 from bisenet.peers import NETWORKS
 from bisenet.report import NOT_RUN, number
-from bisenet.speed import timing_of
+from bisenet.speed import share_of_peak, timing_of
+
+PAPER_FPS = 156  # Section 5, on a GTX 1080 Ti, and what that does at most, GFLOP/s in fp32
+PAPER_PEAK = 11_300
+
+STAGES = ("resize", "network", "classes")
 
 
 def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataFrame:
@@ -37,20 +42,25 @@ def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataF
 
 
 def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -> pd.DataFrame:
-    """Frames per second of every network by the paper's protocol, a column for each engine and precision.
+    """Every network by the paper's protocol, a column for each engine and precision.
 
-    Of the records of `speed.bench` those that were made in one place.
+    Of the records of `speed.bench` those that were made in one place. A cell has the frames per second, by the median,
+    with their 5th and 95th percentile, and what the network alone reaches of the fp32 peak.
     """
     of_place = [record for record in records.values() if speed.place(record) == where]
     columns = {
-        f"{record['engine']}, {record['precision']}": {
-            name: timing_of(entry).fps for name, entry in record["networks"].items()
-        }
+        f"{record['engine']}, {record['precision']}": {name: _cell(entry) for name, entry in record["networks"].items()}
         for record in of_place
     }
     order = [network.name for network in NETWORKS]
-    table = pd.DataFrame(columns).reindex(order).dropna(how="all").rename_axis("FPS")
-    return table.map(lambda value: NOT_RUN if math.isnan(value) else f"{value:.3g}")
+    table = pd.DataFrame(columns).reindex(order).dropna(how="all")
+    return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak")
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    timing, share = timing_of(entry), share_of_peak(entry)
+    spread = f"{timing.fps:.3g} ({1000 / timing.high:.3g} to {1000 / timing.low:.3g})"
+    return spread if math.isnan(share) else f"{spread}, {share:.0f} %"
 
 
 def show(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -109,3 +119,108 @@ def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         for timing, process in [(timing_of(entry), entry["process"])]
     ]
     return pd.DataFrame(lines)
+
+
+# --- records of `bisenet.ways` --------------------------------------------------------------------------------------
+
+
+def milliseconds(record: Mapping[str, Any], kind: str, engine: str, precision: str = "fp32") -> float:
+    """The median of a way, NaN where it was not timed."""
+    way = record["ways"].get(f"{kind}, {engine}, {precision}")
+    return float(way["whole"]["median"]) if way else math.nan
+
+
+def best(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Our fastest way in fp32."""
+    ours = [way for way in record["ways"].values() if (way["kind"], way["precision"]) == ("segmenter", "fp32")]
+    return min(ours, key=lambda way: way["whole"]["median"])
+
+
+def our_ways(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Every way for reading, the fastest first: time and its spread, stages, share of the peak, memory, mIoU."""
+    fastest = best(record)["whole"]["median"]
+    ordered = sorted(record["ways"].values(), key=lambda way: way["whole"]["median"])
+    return pd.DataFrame([_line(way, fastest, record) for way in ordered]).set_index("way")
+
+
+def _line(way: Mapping[str, Any], fastest: float, record: Mapping[str, Any]) -> dict[str, str]:
+    whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
+    network = stages.get("network", math.nan)
+    share = 100_000 * record["gflop"] / network / record["peak"]["gflops"]
+    numbers = {
+        **{f"{name} ms": stages.get(name, math.nan) for name in STAGES},
+        "whole / network": whole["median"] / network,
+        "network, % of peak": share,
+        "memory GiB": way.get("memory", math.nan) / 2**30,
+        "mIoU %": way.get("miou", math.nan),
+        "pixels as plain %": 100 * way.get("same", math.nan),
+        "load s": way.get("load", math.nan),
+    }
+    return {
+        "way": f"{way['kind']}, {way['engine']}, {way['precision']}",
+        "ms a frame (5 % to 95 %)": f"{whole['median']:.1f} ({whole['low']:.1f} to {whole['high']:.1f})",
+        "FPS": f"{1000 / whole['median']:.2f}",
+        "times the fastest in fp32": f"{whole['median'] / fastest:.2f}",
+        **{name: "" if math.isnan(value) else number(value) for name, value in numbers.items()},
+    }
+
+
+def goals(record: Mapping[str, Any]) -> pd.DataFrame:
+    """What the fast path is to reach, in fp32, and what it reached in this record; by the medians."""
+    fastest = best(record)
+    whole, network = fastest["whole"]["median"], fastest["stages"]["network"]["median"]
+    default = min(milliseconds(record, "segmenter", "compile"), milliseconds(record, "segmenter", "torch"))
+    lines = [("whole path / network alone", "at most 1.15", whole / network)]
+    for engine, goal in (("eager", "at least 3.5"), ("openvino", "at least 1.5")):
+        for kind in ("straightforward", "one enlargement"):
+            lines.append((f"{kind}, {engine} / ours", goal, milliseconds(record, kind, engine) / whole))
+    lines.append(("ours / the default installation", "at least 0.75", whole / default))
+    shown = pd.DataFrame(lines, columns=["of the fastest engine in fp32", "goal", "reached"])
+    shown["reached"] = [NOT_RUN if math.isnan(value) else f"{value:.2f}" for value in shown["reached"]]
+    return shown.set_index("of the fastest engine in fp32").assign(engine=fastest["engine"])
+
+
+def against_paper(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The share of the device's peak in fp32, of records by place: paper | ours | difference | why.
+
+    The paper's by its frames a second and our count of the arithmetic.
+    """
+    lines = []
+    for where, record in records.items():
+        way, peak = best(record), record["peak"]["gflops"]
+        theirs = 100 * PAPER_FPS * record["gflop"] / PAPER_PEAK
+        ours = 100_000 * record["gflop"] / way["stages"]["network"]["median"] / peak
+        why = f"{way['engine']} on another device; ours is of the network alone, and of a peak that was measured"
+        lines.append((where, f"{theirs:.0f} %", f"{ours:.0f} %", f"{ours - theirs:+.0f} points", why))
+    columns = ["share of the peak, on", "paper", "ours", "difference", "why"]
+    return pd.DataFrame(lines, columns=columns).set_index(columns[0])
+
+
+def batches(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Milliseconds a frame by the number of frames in a batch, one line an engine and precision."""
+    of_ways = {
+        f"{way['engine']}, {way['precision']}": way["batches"] for way in record["ways"].values() if way.get("batches")
+    }
+    return pd.DataFrame.from_dict(of_ways, orient="index").rename_axis("ms a frame, in a batch of")
+
+
+def unavailable(record: Mapping[str, Any]) -> pd.Series:
+    """What could not be timed there, and why."""
+    return pd.Series(record["unavailable"], name="why not", dtype=str)
+
+
+def training(record: Mapping[str, Any]) -> pd.DataFrame:
+    """A record of `pace.compare` for reading: one line a loop."""
+    plain = record["loops"]["plain, 32-true"]["loss"]
+    lines = {
+        name: {
+            "steps a second": number(1000 / loop["timing"]["median"], 3),
+            "ms a step (5 % to 95 %)": "{median:.0f} ({low:.0f} to {high:.0f})".format(**loop["timing"]),
+            "times as fast as plain": f"{loop['times_as_fast']:.2f}",
+            "loss of the first step": f"{loop['loss']:.6f}",
+            "its relative difference": f"{abs(loop['loss'] / plain - 1):.1e}",
+            "steps": loop["timing"]["iterations"],
+        }
+        for name, loop in record["loops"].items()
+    }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("loop, precision")

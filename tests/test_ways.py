@@ -6,23 +6,23 @@ import math
 import pytest
 import torch
 
-from bisenet import engines, figures, paths, speed, ways
+from bisenet import engines, figures, speed, timings, ways
 from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
-from bisenet.paths import Kind
+from bisenet.ways import Kind
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     """Of two ways that need no compiler, on frames that cost nothing."""
-    folder = tmp_path_factory.mktemp("paths")
+    folder = tmp_path_factory.mktemp("ways")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            paths,
+            ways,
             "kinds",
             lambda: [Kind("segmenter", "torch"), Kind("straightforward", "eager"), Kind("segmenter", "tensorrt")],
         )
-        made = paths.compare(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "paths")
-    assert paths.records(folder) == {speed.place(made): json.loads(json.dumps(made))}
+        made = ways.compare(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "ways")
+    assert ways.records(folder) == {speed.place(made): json.loads(json.dumps(made))}
     return made
 
 
@@ -52,7 +52,7 @@ def test_the_straightforward_way_is_the_network(record):
         for once in (True, False):
             logits = small if once else torch.nn.functional.interpolate(small, size=(48, 80), mode="bilinear")
             expected = torch.nn.functional.interpolate(logits, size=(96, 160), mode="bilinear").argmax(1)
-            assert torch.equal(paths.Straightforward(network, (48, 80), once)(frame), expected)
+            assert torch.equal(ways.Straightforward(network, (48, 80), once)(frame), expected)
 
 
 def fake(ours, network, default, eager, openvino):
@@ -71,17 +71,17 @@ def fake(ours, network, default, eager, openvino):
 
 
 def test_goals_by_hand():
-    table = ways.goals(fake(ours=220, network=200, default=275, eager=880, openvino=330))
+    table = timings.goals(fake(ours=220, network=200, default=275, eager=880, openvino=330))
     assert table["reached"].to_list() == ["1.10", "4.00", "not run", "1.50", "not run", "0.80"]
     assert set(table["engine"]) == {"onnxruntime"}
-    lines = ways.table(fake(ours=220, network=200, default=275, eager=880, openvino=330))
+    lines = timings.our_ways(fake(ours=220, network=200, default=275, eager=880, openvino=330))
     assert lines.index.to_list()[0] == "segmenter, onnxruntime, fp32"
     assert lines["network, % of peak"].iloc[0] == "50.00"  # 20 GFLOP in 0.2 s, of 200 GFLOP/s
     assert lines["times the fastest in fp32"].to_list() == ["1.00", "1.25", "1.50", "4.00"]
 
 
 def test_against_the_paper_by_hand():
-    table = ways.against_paper({"here": fake(220, 200, 275, 880, 330)})
+    table = timings.against_paper({"here": fake(220, 200, 275, 880, 330)})
     assert table.loc["here", "paper"] == f"{100 * 156 * 20 / 11_300:.0f} %" and table.loc["here", "ours"] == "50 %"
 
 
@@ -89,9 +89,9 @@ def test_pictures_and_tables_of_a_record(record):
     assert len(figures.ways(record).axes[0].get_yticks()) == 2
     points = [collection.get_offsets() for collection in figures.roofline(record).axes[0].collections]
     assert sum(map(len, points)) == len(record["layers"])
-    assert ways.batches(record).columns.to_list() == ["1", "2"]
-    assert ways.unavailable(record).shape == (1,)
-    assert math.isclose(float(ways.table(record)["pixels as plain %"].iloc[0]), 100, abs_tol=0.01)
+    assert timings.batches(record).columns.to_list() == ["1", "2"]
+    assert timings.unavailable(record).shape == (1,)
+    assert math.isclose(float(timings.our_ways(record)["pixels as plain %"].iloc[0]), 100, abs_tol=0.01)
 
 
 def test_calibration_is_of_the_size_that_the_network_sees():
@@ -99,6 +99,6 @@ def test_calibration_is_of_the_size_that_the_network_sees():
         pytest.skip(problem)
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "Segmenter", lambda **options: seen.append(options))
-        paths._segmenter("openvino", "int8", SHIPPED_SIZE)
-    assert len(seen[0]["calibration"]) == paths.CALIBRATION and seen[0]["calibration"][0].shape == (*SHIPPED_SIZE, 3)
+        patch.setattr(ways, "Segmenter", lambda **options: seen.append(options))
+        ways._segmenter("openvino", "int8", SHIPPED_SIZE)
+    assert len(seen[0]["calibration"]) == ways.CALIBRATION and seen[0]["calibration"][0].shape == (*SHIPPED_SIZE, 3)
