@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import subprocess
@@ -25,12 +24,14 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     return described
 
 
-def _cpu_model() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The model's name; where a virtual machine hides its number, with what tells generations apart instead."""
+    lines = [line.partition(":") for line in info.read_text().splitlines()] if info.exists() else []
+    facts = {key.strip(): value.strip() for key, _, value in lines}  # of the last core
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if any(character.isdigit() for character in name) or "cpu family" not in facts:
+        return name
+    return f"{name} (family {facts['cpu family']}, model {facts.get('model', '?')})"
 
 
 def versions() -> dict[str, str]:

@@ -181,7 +181,7 @@ def bench(
 def combinations(names: Sequence[str] | None = None, precisions: Sequence[str] | None = None) -> list[tuple[str, str]]:
     """Engines and precisions that can be had here, of these names or of all.
 
-    ValueError with near matches for an unknown name, and with the reason for an engine that is named and has none.
+    ValueError with near matches for an unknown name, and with a reason where one that is named leaves nothing.
     """
     known = (EAGER, *engines.ENGINES)
     found: list[tuple[str, str]] = []
@@ -190,6 +190,8 @@ def combinations(names: Sequence[str] | None = None, precisions: Sequence[str] |
         found += [(engine, precision) for precision, problem in problems.items() if not problem]
         if names and all(problems.values()):
             raise ValueError(next(iter(problems.values())))
+    if not found:
+        raise ValueError(f"nothing here computes in {' or '.join(precisions or PRECISIONS)}; fp32 is everywhere")
     return found
 
 

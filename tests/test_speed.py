@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from bisenet import figures, paper, peers, speed, timings
+from bisenet import engines, figures, origin, pace, paper, peers, speed, timings
 from bisenet.__main__ import main
 from bisenet.peers import NETWORKS, Network
 
@@ -88,6 +88,7 @@ def test_the_record_says_all_and_is_read_again(small, results, capsys):
     entry = record["networks"]["ENet"]
     assert entry["built"] == "pytorchcv enet_cityscapes" and entry["input_size"] == [32, 64]
     assert {"iterations_asked", "limit", "versions", "git", "load", "omp_wait_policy", "date"} < set(entry["process"])
+    assert speed.share_of_peak(entry) == 0  # the fake network computes nothing
     timing = speed.timing_of(entry)
     assert timing.iterations == 3 and timing.low <= timing.median <= timing.high
     assert entry["with_argmax"]["median"] > timing.median and list(entry["stages"]) == list(speed.STAGES)
@@ -107,7 +108,9 @@ def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, c
     monkeypatch.setattr(peers, "build", build)
     assert main(["bench", "--only", "BiSeNetV2", "SQ", "DABNet", "--iterations", "1", "--engines", "eager"]) == 1
     said = capsys.readouterr()
-    assert "SQ               failed: out of memory" in said.out and said.err.endswith("reasons above: SQ (eager)\n")
+    assert "SQ               failed: out of memory" in said.out and said.err.endswith(
+        "reasons above: SQ (eager, fp32)\n"
+    )
     ((_, record),) = speed.records(results / "speed").items()
     assert set(record["networks"]) == {"ENet", "BiSeNetV2", "DABNet"}
     assert speed.bench(["LR-ASPP"], iterations=1, frame=(32, 64)) == []  # in another way: not the same record
@@ -123,12 +126,63 @@ def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, c
         ("--limit 0", "limit 0.0"),
         ("--engines opnvino", "did you mean 'openvino'"),
         ("--engines tensorrt", "runs on cuda"),
-        ("--engines eager --precision bf16", "use 'torch'"),
+        ("--engines eager --precisions bf16", "in fp32, not in 'bf16'"),
+        ("--precisions fp33", "did you mean 'fp32'"),
+        ("--precisions int8", "nothing here computes in int8"),
+        ("--training --iterations 0", "iterations is 0"),
     ],
 )
 def test_errors_of_bench(words, message, capsys):
     assert main(["bench", *words.split()]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_engines_and_precisions_of_this_machine(monkeypatch):
+    monkeypatch.setattr(speed, "device_here", lambda: torch.device("cpu"))
+    monkeypatch.setattr(engines, "cpu_computes_in_bf16", lambda: False)
+    assert speed.combinations(["eager", "compile"]) == [("eager", "fp32"), ("compile", "fp32")]
+    monkeypatch.setattr(engines, "cpu_computes_in_bf16", lambda: True)
+    assert speed.combinations(["compile"]) == [("compile", "fp32"), ("compile", "bf16")]
+    assert {engine for engine, _ in speed.combinations(None, ["bf16"])} >= {"torch", "compile"}
+
+
+def test_engines_side_by_side_by_hand():
+    """0.5 s for the way and 0.25 s for the network alone, which is 50 GFLOP: 200 of 400 GFLOP/s."""
+    timing = {"iterations": 9, "median": 500.0, "low": 400.0, "high": 1000.0}
+    entry = {"timing": timing, "stages": {"network": {"median": 250.0}}, "gflop": 50.0}
+    entry |= {"process": {"peak": {"gflops": 400.0}}}
+    here = {"device": {"cpu": "c"}, "threads": 2, "precision": "fp32"}
+    one = {**here, "engine": "eager", "networks": {"ENet": entry}}
+    other = {**here, "engine": "compile", "networks": {"SegNet": {"timing": timing}}}
+    table = timings.engines_side_by_side({"a": one, "b": other, "c": {**one, "threads": 1}}, "c, 2 threads")
+    assert table.columns.to_list() == ["eager, fp32", "compile, fp32"] and table.index.to_list() == ["ENet", "SegNet"]
+    assert table.loc["ENet"].to_list() == ["2 (1 to 2.5), 50 %", "not run"]
+    assert table.loc["SegNet"].to_list() == ["not run", "2 (1 to 2.5)"]  # a record from before the peak was measured
+
+
+def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
+    made = pace.compare(batch=2, size=(64, 64), iterations=2)
+    assert pace.records(results / "speed") == {speed.place(made): json.loads(json.dumps(made))}
+    plain, ours = made["loops"]["plain, 32-true"], made["loops"]["ours, 32-true"]
+    assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5) and plain["times_as_fast"] == 1
+    assert plain["timing"]["iterations"] == 2 and {"peak", "threads", "row", "date", "load", "process"} < set(made)
+    table = timings.training(made)
+    assert float(table["steps a second"].iloc[0]) == pytest.approx(1000 / plain["timing"]["median"], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (
+            "model name\t: AMD EPYC 7302 16-Core Processor\ncpu family\t: 23\nmodel\t\t: 49",
+            "AMD EPYC 7302 16-Core Processor",
+        ),
+        ("cpu family\t: 23\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n\n", "AMD EPYC (family 23, model 1)"),
+    ],
+)
+def test_a_processor_without_number_is_told_by_its_family(tmp_path, text, name):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert origin._cpu_model(tmp_path / "cpuinfo") == name
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
