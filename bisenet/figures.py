@@ -265,17 +265,11 @@ def roofline(record: Mapping[str, Any]) -> Figure:
     for label, chosen, colour in (("Detail Branch", detail, "tab:blue"), ("the rest", ~detail, "tab:orange")):
         size = 2000 * ms[chosen] / ms.sum()
         axes.scatter((gflop / moved)[chosen], (1000 * gflop / ms)[chosen], size, colour, alpha=0.5, label=label)
-    for number, way in enumerate(record["ways"].values()):
-        if way["kind"] == "segmenter":
-            speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]
-            axes.axhline(speed, color="0.6", linewidth=0.8, linestyle=":")
-            axes.annotate(
-                f"{way['engine']}, {way['precision']}",
-                (reach[15 * number], speed),
-                (2, 2),
-                textcoords="offset points",
-                fontsize=7,
-            )
+    ours = [way for way in record["ways"].values() if way["kind"] == "segmenter"]
+    for number, way in enumerate(ours):
+        speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]
+        label = f"{way['engine']}, {way['precision']}: {speed:.0f} GFLOP/s"
+        axes.axhline(speed, color=f"C{number + 2}", linewidth=1, linestyle=":", label=label)
     axes.set(xscale="log", yscale="log", xlabel="FLOP for each byte read or written", ylabel="GFLOP/s")
     axes.legend(loc="lower right", fontsize=8, markerscale=0.5)
     return closed(figure)

@@ -85,14 +85,15 @@ def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list
 def speeds(parameters: Parameters) -> tuple[dict[str, runs.Record], dict[str, pd.DataFrame]]:
     """Records of speed and their tables (`timings.measured`), by title: those that came with the repository.
 
-    With `train` all networks are timed now, as long as `speed.EFFORT` has it for the scale. The GFLOPs are counted
-    anew. Without any record there is one table that says "not run".
+    Of the networks as PyTorch runs them; other engines are in `our_speeds`. With `train` all networks are timed now,
+    as long as `speed.EFFORT` has it for the scale. The GFLOPs are counted anew. Without any record there is one table
+    that says "not run".
     """
     folder = speed.shipped_folder()
     if parameters.train:
         folder = runs.output_folder(parameters.dataset, parameters.scale) / "speed"
         speed.bench(folder=folder, **speed.EFFORT[parameters.scale])
-    records = speed.records(folder)
+    records = {title: of for title, of in speed.records(folder).items() if of["engine"] == speed.EAGER}
     gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
     found = records or {"this machine": {"networks": {}}}
     return records, {title: timings.measured(record, gflops) for title, record in found.items()}

@@ -46,7 +46,8 @@ EFFORT: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
-LOADING = 5.0  # seconds in which an engine is made of a network, about
+# Seconds in which an engine is made of a network, about: on two slow cores, where nothing was compiled before.
+LOADING = {EAGER: 1.5, "torch": 1.5, "compile": 35.0, "openvino": 5.0, "onnxruntime": 10.0, "tensorrt": 60.0}
 
 # What goes in, and the stages that it passes, each timed by itself.
 Way = tuple[Any, Mapping[str, Callable[[Any], Any]]]
@@ -168,11 +169,13 @@ def bench(
         try:
             seconds = _timed(network, device, machine, iterations, limit)
         except (ImportError, RuntimeError) as error:  # out of memory is a RuntimeError
-            reason = str(error).partition("\n")[0]
-            print(f"{network.name:16} failed: {reason}", flush=True)
+            record["failed"][network.name] = str(error).partition("\n")[0]
+            print(f"{network.name:16} failed: {record['failed'][network.name]}", flush=True)
             failed.append(network.name)
+            write_json(path, record)
         else:
             record["networks"][network.name] = _entry(network, frame, seconds, {**process, **began})
+            record["failed"].pop(network.name, None)
             write_json(path, record)
             print(_line(network, record["networks"][network.name]), flush=True)
     return failed
@@ -247,7 +250,7 @@ def shipped_folder() -> Path:
 def _begun(path: Path, machine: dict[str, Any]) -> runs.Record:
     """The record to go on with; one that was made in another way is not."""
     record = json.loads(path.read_text()) if path.exists() else {}
-    return record if {**record, **machine} == record else {**machine, "networks": {}}
+    return {"failed": {}, **record} if {**record, **machine} == record else {**machine, "networks": {}, "failed": {}}
 
 
 def _timed(
@@ -266,14 +269,16 @@ def _timed(
         return measure(ways, iterations=iterations, limit=limit, clock=clock_of(device))[network.name]
 
 
-def forecast(networks: Sequence[Network], ways: int, scale: str) -> float:
-    """Seconds that it takes to time networks, each in so many ways, at a scale; at least, where there is no limit."""
-    effort = EFFORT[scale]
-    each = LOADING + 1.1 * effort.get("limit", 0.0)  # with the warm-up
-    total = ways * len(networks) * each
+def forecast(networks: Sequence[Network], ways: Sequence[str], scale: str) -> float:
+    """Seconds that it takes to time networks at a scale, each in some ways; at least, where there is no limit.
+
+    A way is given by its engine.
+    """
+    timed = 1.1 * EFFORT[scale].get("limit", 0.0)  # with the warm-up
+    total = len(networks) * sum(LOADING[engine] + timed for engine in ways)
     if scale == "paper":
         flop = 2e9 * sum(peers.cost(network).gmacs for network in networks)
-        total += ITERATIONS * ways * flop / (1e9 * machine_peak(device_here())["gflops"])
+        total += ITERATIONS * len(ways) * flop / (1e9 * machine_peak(device_here())["gflops"])
     return total
 
 

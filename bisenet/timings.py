@@ -47,14 +47,20 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
     Of the records of `speed.bench` those that were made in one place. A cell has the frames per second, by the median,
     with their 5th and 95th percentile, and what the network alone reaches of the fp32 peak.
     """
-    of_place = [record for record in records.values() if speed.place(record) == where]
     columns = {
-        f"{record['engine']}, {record['precision']}": {name: _cell(entry) for name, entry in record["networks"].items()}
-        for record in of_place
+        f"{record['engine']}, {record['precision']}": _column(record)
+        for record in records.values()
+        if speed.place(record) == where
     }
     order = [network.name for network in NETWORKS]
     table = pd.DataFrame(columns).reindex(order).dropna(how="all")
     return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak")
+
+
+def _column(record: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of an engine; records have the networks that failed since there is more than one engine."""
+    failed = dict.fromkeys(record.get("failed", ()), "failed")
+    return failed | {name: _cell(entry) for name, entry in record["networks"].items()}
 
 
 def _cell(entry: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from bisenet.evaluate import confusion, miou
 from bisenet.files import write_json
 from bisenet.memory import peak
 from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2, upsample
-from bisenet.peers import FRAME
+from bisenet.peers import FRAME, chosen
 from bisenet.predict import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.speed import EAGER, rounded, timing
 
@@ -83,6 +83,12 @@ def kinds() -> list[Kind]:
     usual = [Kind(kind, name) for kind in ("straightforward", "one enlargement") for name in graphs]
     supported = {(name, p) for name, engine in engines.ENGINES.items() for of in engine.precisions.values() for p in of}
     return [kind for kind in ours if (kind.engine, kind.precision) in supported] + usual
+
+
+def forecast(scale: str) -> float:
+    """Seconds that `compare` takes at a scale, about; segmenters are loaded and timed twice."""
+    names = [kind.engine for kind in kinds() if not kind.problem for _ in range(2 if kind.kind == "segmenter" else 1)]
+    return speed.forecast(chosen(["BiSeNetV2"]), names, scale)
 
 
 def compare(

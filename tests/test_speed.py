@@ -113,6 +113,9 @@ def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, c
     )
     ((_, record),) = speed.records(results / "speed").items()
     assert set(record["networks"]) == {"ENet", "BiSeNetV2", "DABNet"}
+    assert record["failed"] == {"SQ": "out of memory"}
+    place = speed.place(record)
+    assert timings.engines_side_by_side({"": record}, place)["eager, fp32"]["SQ"] == "failed"
     assert speed.bench(["LR-ASPP"], iterations=1, frame=(32, 64)) == []  # in another way: not the same record
     ((_, record),) = speed.records(results / "speed").items()
     assert set(record["networks"]) == {"LR-ASPP"}
