@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 
 from bisenet.data import choose
@@ -154,9 +155,12 @@ def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precis
 # Settings of TorchInductor. Weights are constants, laid out as the convolutions want them; and a value that is used
 # often is computed again instead of stored, which keeps a pass over many classes in one loop.
 ON_CPU = {"freezing": True, "realize_opcount_threshold": 10**6, "realize_reads_threshold": 10**6}
+# Engines of one process, for several sizes or networks, share the code of `forward`, of which the compiler would leave
+# all but the first eight uncompiled.
+MANY = {"recompile_limit": 10**3, "accumulated_recompile_limit": 10**4}
 
 
-def compiled(function: Callable[..., Any], dynamic: bool | None = None) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], dynamic: bool = False) -> Callable[..., Any]:
     """`torch.compile`, or without a working C++ compiler the function itself, with a warning.
 
     `dynamic` is for functions that meet many sizes; on a GPU others are captured in a CUDA graph.
@@ -167,7 +171,7 @@ def compiled(function: Callable[..., Any], dynamic: bool | None = None) -> Calla
     def call(*values: Any) -> Any:
         if not _compiler_works():
             return function(*values)
-        with inductor.patch({} if torch.cuda.is_available() else ON_CPU):
+        with inductor.patch({} if torch.cuda.is_available() else ON_CPU), dynamo.patch(MANY):
             result = fast(*values)
         return result.clone() if captured else result  # a graph writes to the same place each time
 
@@ -277,5 +281,6 @@ def _onnxruntime(network: nn.Module, example: Tensor) -> Runner:
 def _tensorrt(network: nn.Module, example: Tensor) -> Runner:
     import torch_tensorrt
 
-    built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1)
+    options = {"use_explicit_typing": True, "disable_tf32": True}  # it computes in the precision of the weights
+    built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1, **options)
     return _inference(built, example.device, "fp32")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
-from bisenet.model import BiSeNetV2, ContextEmbedding, ConvBN, GatherExpansion, SegmentationHead, Stem
+from bisenet.cost import paper_cost
+from bisenet.model import BiSeNetV2, ContextEmbedding, ConvBN, GatherExpansion, ModelConfig, SegmentationHead, Stem
 
 
 def narrow_gather(network: BiSeNetV2) -> None:
@@ -54,6 +56,15 @@ ALTERNATIVES: dict[str, Callable[[BiSeNetV2], None]] = {
     "context block: norm and ReLU": context_with_norm,
     "head of 1024 channels": wide_head,
 }
+
+
+def recount(config: ModelConfig, *changes: Callable[[BiSeNetV2], None]) -> float:
+    """GFLOPs by the paper's rule of the network of a configuration, with changes as those of `ALTERNATIVES`."""
+    with torch.device("meta"):
+        network = BiSeNetV2(config)
+        for change in changes:
+            change(network)
+    return paper_cost(network).gflops
 
 
 def _all(network: nn.Module, kind: type) -> list:

@@ -238,6 +238,24 @@ def test_int8_is_close() -> None:
     assert same.float().mean() > 0.9
 
 
+class Tells(nn.Module):
+    """One if it is compiled."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x + float(torch.compiler.is_compiling())
+
+
+def test_all_engines_of_a_process_are_compiled() -> None:
+    """Of one `forward` the compiler would take eight."""
+    for number in range(10):
+        x = torch.zeros(1, 4 + number)
+        assert (engines.prepare(Tells(number), x, "compile")(x) == 1).all()
+
+
 WITHOUT_COMPILER = """
 import sys, warnings
 import torch
