@@ -342,6 +342,10 @@ def _cost(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
+    idle = ["limit"] * arguments.training + ["only", "engines", "precisions"] * (arguments.training or arguments.ours)
+    if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
+        which = "--training" if arguments.training else "--ours"
+        raise CommandError(f"{which} does not take {', '.join(given)}: it times its own ways, all of them")
     usual = pace.ITERATIONS if arguments.training else speed.ITERATIONS
     iterations = usual if arguments.iterations is None else arguments.iterations
     if arguments.training:

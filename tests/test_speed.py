@@ -133,6 +133,8 @@ def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, c
         ("--precisions fp33", "did you mean 'fp32'"),
         ("--precisions int8", "nothing here computes in int8"),
         ("--training --iterations 0", "iterations is 0"),
+        ("--training --limit 3", "--training does not take --limit"),
+        ("--ours --only ENet --engines torch", "--ours does not take --only, --engines"),
     ],
 )
 def test_errors_of_bench(words, message, capsys):
