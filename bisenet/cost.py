@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
@@ -119,7 +120,7 @@ def measure(model: nn.Module, input_size: tuple[int, int], **forward: Any) -> Co
     image = torch.empty(1, 3, *input_size, device="meta")
     macs: list[int] = []
     rule = ELEMENTWISE | {operation: _noting(macs, product) for operation, product in PRODUCTS.items()}
-    with FlopCounterMode(display=False, custom_mapping=rule) as by_rule:
+    with _ShapeOfNorm(), FlopCounterMode(display=False, custom_mapping=rule) as by_rule:
         outputs = [leaf for leaf in tree_leaves(ghost(image, **forward)) if isinstance(leaf, torch.Tensor)]
     parameters = sum(parameter.numel() for parameter in _behind(outputs))
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
@@ -137,6 +138,15 @@ def _noting(macs: list[int], product: Callable[..., tuple[int, int]]) -> Callabl
         return multiplications + additions
 
     return _raw(rule)
+
+
+class _ShapeOfNorm(TorchDispatchMode):
+    """Batch normalisation gives what has the shape of its input: PyTorch finds that out by a third of all the time."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation is aten.native_batch_norm.default:
+            return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
+        return operation(*args, **(kwargs or {}))
 
 
 def _behind(outputs: list[torch.Tensor]) -> set[torch.Tensor]:

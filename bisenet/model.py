@@ -442,7 +442,7 @@ class BiSeNetV2(nn.Module):
 
 def _initialise(module: nn.Module) -> None:
     """ "Kaiming normal" for convolutions (Section 5, Training; reading 10)."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # without memory there is nothing to fill
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
