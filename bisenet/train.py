@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset
 
 from bisenet.allocator import keep_freed_memory
@@ -353,6 +354,21 @@ def memory_format(fabric: Fabric) -> torch.memory_format:
     return torch.contiguous_format if old else torch.channels_last
 
 
+class StridedDepthwise(TorchFunctionMode):
+    """Within it, on a CPU, a depth-wise convolution of bfloat16 with a stride computes in float32.
+
+    oneDNN has no fast kernel for the gradient of its input in bfloat16: it takes ten times as long or more.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.conv2d and args[0].device.type == "cpu" and args[0].dtype == torch.bfloat16:
+            inputs, _, _, stride, _, _, groups = args
+            if groups > 1 and max(stride) > 1:
+                with torch.autocast("cpu", enabled=False):
+                    return func(inputs.float(), *args[1:]).to(inputs.dtype)
+        return func(*args, **(kwargs or {}))
+
+
 def prepare(model: BiSeNetV2, config: TrainConfig, fabric: Fabric) -> tuple[nn.Module, Any, Any]:
     """The network on its device, ready to train: bare, as Fabric runs it, and its optimizer."""
     if fabric.device.type == "cpu":
@@ -383,7 +399,8 @@ def step(
     losses = []
     for number, (some_images, some_labels) in enumerate(parts, start=1):
         with fabric.no_backward_sync(network, enabled=number < len(parts)):  # devices meet once an iteration
-            logits = network(to_tensor(some_images).contiguous(memory_format=layout))
+            with StridedDepthwise():
+                logits = network(to_tensor(some_images).contiguous(memory_format=layout))
             loss = total_loss(logits, some_labels.long(), config, fabric) / len(parts)
             fabric.backward(loss)
             losses.append(loss.detach())

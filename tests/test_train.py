@@ -24,6 +24,7 @@ from bisenet.train import (
     Execution,
     LossNotFiniteError,
     Samples,
+    StridedDepthwise,
     TrainConfig,
     fit,
     learning_rate,
@@ -97,6 +98,19 @@ def test_loss_and_gradients_of_all_heads_are_those_of_the_plain_loop(changes):
     gradients = [torch.autograd.grad(loss, list(logits.values())) for loss in (ours, plain)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(("groups", "stride", "whole"), [(8, 2, True), (8, 1, False), (1, 2, False)])
+def test_depthwise_convolution_with_a_stride_is_float32_when_the_others_are_bfloat16(groups, stride, whole):
+    convolution = nn.Conv2d(8, 8, 3, stride, 1, groups=groups, bias=False)
+    images = torch.randn(2, 8, 16, 16).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16), StridedDepthwise():
+        outputs = convolution(images)
+    (gradient,) = torch.autograd.grad(outputs.float().square().sum(), convolution.weight)
+    exact = convolution(images.float()).bfloat16()  # weights that are not rounded
+    (plain,) = torch.autograd.grad(exact.float().square().sum(), convolution.weight)
+    assert outputs.dtype == torch.bfloat16
+    assert (torch.equal(outputs, exact), torch.equal(gradient, plain)) == (whole, whole)
 
 
 def test_ohem_on_pixels_that_are_all_ignored_keeps_none():
