@@ -284,12 +284,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     files, others = photos.find(arguments.paths)
+    photos.check(files, arguments.out, arguments.overlay)  # before the engines are tried, which takes half a minute
     options = {"size": arguments.size, "engine": arguments.engine, "precision": arguments.precision}
     segmenter = predict.Segmenter(arguments.weights, **options)
     colours = palette(segmenter.num_classes)
     failed = photos.segment(files, segmenter, colours, arguments.out, arguments.overlay)
     ignored = f"; {others} that are no pictures or videos were passed over" if others else ""
     print(f"{len(files) - len(failed)} of {len(files)} files: {arguments.out}{ignored}")
+    print(f"engine {segmenter.engine}, {segmenter.precision}")
     for path, reason in failed.items():
         print(f"{path}: {reason}", file=sys.stderr)
     if failed:

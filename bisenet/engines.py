@@ -111,6 +111,8 @@ def fastest(runners: Mapping[str, Runner], example: Tensor) -> tuple[str, Runner
 
 def candidates(precision: str, device: torch.device) -> list[str]:
     """What "auto" chooses from: the runtimes that are installed, and without any the compiler."""
+    known = [each for engine in ENGINES.values() for each in engine.precisions.get(device.type, ())]
+    choose("precision", precision, dict.fromkeys(known))
     runtimes = ["tensorrt", "openvino", "onnxruntime"]
     return [name for name in runtimes if not why_not(name, precision, device)] or ["compile"]
 

@@ -169,8 +169,7 @@ def segment(
     broken ones, and those whose result would be named like that of another file. ValueError if `out` is a folder
     of such files itself, OSError if it cannot be written to.
     """
-    targets, failed = _targets(files, out, laid_over)
-    _make_writable(out)
+    targets, failed = check(files, out, laid_over)
     results: queue.Queue[Result | None] = queue.Queue(AHEAD)
 
     def draw(frame: np.ndarray, classes: np.ndarray) -> Image.Image:
@@ -189,6 +188,13 @@ def segment(
         finally:
             results.put(None)
         return failed | writing.result()
+
+
+def check(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path, Path], dict[Path, str]]:
+    """`_targets`, in a folder that can be written to; raises as `segment` does."""
+    targets = _targets(files, out, laid_over)
+    _make_writable(out)
+    return targets
 
 
 def _targets(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path, Path], dict[Path, str]]:

@@ -205,6 +205,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"engine": "openvimo"}, "did you mean 'openvino'"),
         ({"engine": "torch", "precision": "fp23"}, "in fp32, .*, not in 'fp23'"),
+        ({"precision": "fp61"}, "unknown precision 'fp61'"),
         ({"engine": "torch", "size": (0, 5)}, r"size is \(0, 5\)"),
         ({"weights": "nowhere.safetensors"}, "no such file"),
     ],

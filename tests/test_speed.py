@@ -161,8 +161,8 @@ def test_engines_side_by_side_by_hand():
     other = {**here, "engine": "compile", "networks": {"SegNet": {"timing": timing}}}
     table = timings.engines_side_by_side({"a": one, "b": other, "c": {**one, "threads": 1}}, "c, 2 threads")
     assert table.columns.to_list() == ["eager, fp32", "compile, fp32"] and table.index.to_list() == ["ENet", "SegNet"]
-    assert table.loc["ENet"].to_list() == ["2 (1 to 2.5), 50 %", "not run"]
-    assert table.loc["SegNet"].to_list() == ["not run", "2 (1 to 2.5)"]  # a record from before the peak was measured
+    assert table.loc["ENet"].to_list() == ["2 (1 to 2.5), 50 %, 9 frames", "not run"]
+    assert table.loc["SegNet"].to_list() == ["not run", "2 (1 to 2.5), 9 frames"]  # no peak was measured
 
 
 def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
