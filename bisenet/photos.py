@@ -191,10 +191,13 @@ def segment(
 
 
 def check(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """`_targets`, in a folder that can be written to; raises as `segment` does."""
-    targets = _targets(files, out, laid_over)
+    """Where the result of each file goes; the files without a place, with the reason. Makes the folder `out`.
+
+    For those who want to know before a network is loaded; raises as `segment` does.
+    """
+    found = _targets(files, out, laid_over)
     _make_writable(out)
-    return targets
+    return found
 
 
 def _targets(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path, Path], dict[Path, str]]:
