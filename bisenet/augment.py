@@ -21,6 +21,8 @@ from torch import Tensor
 from bisenet.config import Size
 from bisenet.data import IGNORE, Pair
 
+Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
+Normalisation = tuple[Colour, Colour]  # mean and standard deviation: (x - mean) / std
 # ImageNet's statistics; the paper does not name its own.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -120,7 +122,10 @@ def resampled(images: Tensor, size: Size) -> Tensor:
     return small.permute(0, 2, 3, 1)
 
 
-def to_tensor(images: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) -> normalised float32 (N, 3, H, W), channels-last in memory."""
-    mean, std = (torch.tensor(v, device=images.device) * 255 for v in (MEAN, STD))
+def to_tensor(images: Tensor, normalisation: Normalisation = (MEAN, STD)) -> Tensor:
+    """uint8 (N, H, W, 3) -> normalised float32 (N, 3, H, W), channels-last in memory.
+
+    `normalisation` belongs to the weights that will see them (`BiSeNetV2.normalisation`).
+    """
+    mean, std = (torch.tensor(value, device=images.device) * 255 for value in normalisation)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)

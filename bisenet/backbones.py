@@ -1,8 +1,8 @@
 """Other networks as Semantic Branch (Table 6): torchvision's, cut into stages at 1/4, 1/8, 1/16 and 1/32.
 
-Readings, where the paper is silent: the stages end where the classifier of ImageNet, and the 1x1 convolution that
-serves it alone, would begin; a 1x1 convolution then brings the last stage to the width of the Detail Branch, and our
-context embedding block follows.
+Readings, where the paper is silent, by its GFLOPs: the networks are whole but for the classifier of ImageNet, the 1x1
+convolution before it included; our context embedding block brings what they end with to 512 channels, the width of the
+Detail Branch's last stage in these rows.
 """
 
 from __future__ import annotations
@@ -16,33 +16,55 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision import models
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 Cut = Callable[[Any], list[list[nn.Module]]]
 
+
+def _shufflenet(net: Any) -> list[list[nn.Module]]:
+    return [[net.conv1, net.maxpool], [net.stage2], [net.stage3], [net.stage4, net.conv5]]
+
+
 # The output channels of each stage, and how a network is cut, by the names of its children.
 BACKBONES: dict[str, tuple[tuple[int, ...], Cut]] = {
-    "shufflenet_v2_x1_5": (
-        (24, 176, 352, 704),
-        lambda net: [[net.conv1, net.maxpool], [net.stage2], [net.stage3], [net.stage4]],
-    ),
+    "shufflenet_v2_x1_5": ((24, 176, 352, 1024), _shufflenet),
     "mobilenet_v2": (
-        (24, 32, 96, 320),
-        lambda net: [list(net.features[first:last]) for first, last in ((0, 4), (4, 7), (7, 14), (14, 18))],
+        (24, 32, 96, 1280),
+        lambda net: [list(net.features[first:last]) for first, last in ((0, 4), (4, 7), (7, 14), (14, 19))],
     ),
     "resnet18": (
         (64, 128, 256, 512),
         lambda net: [[net.conv1, net.bn1, net.relu, net.maxpool, net.layer1], [net.layer2], [net.layer3], [net.layer4]],
     ),
+    "shufflenet_v2_x1_5_released": ((24, 176, 352, 1024), _shufflenet),
 }
 
 
 def stages_of(name: str) -> list[tuple[nn.Sequential, int]]:
     """The four stages of a network with their output channels, at 1/4, 1/8, 1/16 and 1/32 of the input."""
     channels, cut = BACKBONES[name]
-    return [
-        (nn.Sequential(*modules), outputs)
-        for modules, outputs in zip(cut(models.get_model(name, weights=None)), channels, strict=True)
-    ]
+    return [(nn.Sequential(*modules), outputs) for modules, outputs in zip(cut(_network(name)), channels, strict=True)]
+
+
+def _network(name: str) -> nn.Module:
+    """torchvision's network; of ShuffleNetV2 also as its authors released it, for which there are no weights here."""
+    network = models.get_model(name.removesuffix("_released"), weights=None)
+    if name.endswith("_released"):
+        for unit in [module for module in network.modules() if isinstance(module, InvertedResidual)]:
+            if unit.stride == 2:
+                _as_released(unit)
+    return network
+
+
+def _as_released(unit: Any) -> None:
+    """In a unit with stride 2 the shortcut keeps its channels, and the main path gives the others.
+
+    In torchvision's, as in the paper of ShuffleNetV2, each gives half of the outputs.
+    """
+    inputs, middle = unit.branch2[0].in_channels, unit.branch2[0].out_channels
+    shortcut, main = unit.branch1, unit.branch2
+    shortcut[2], shortcut[3] = nn.Conv2d(inputs, inputs, 1, bias=False), nn.BatchNorm2d(inputs)
+    main[5], main[6] = nn.Conv2d(middle, 2 * middle - inputs, 1, bias=False), nn.BatchNorm2d(2 * middle - inputs)
 
 
 def weights_folder() -> Path:
@@ -56,8 +78,9 @@ def imagenet_weights(name: str) -> Path:
 
     FileNotFoundError if it is not there, ValueError if it is not the published file.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"no ImageNet weights for the backbone {name!r}, only for {', '.join(BACKBONES)}")
+    published = [known for known in BACKBONES if not known.endswith("_released")]
+    if name not in published:
+        raise ValueError(f"no ImageNet weights for the backbone {name!r}, only for {', '.join(published)}")
     url = models.get_model_weights(name).IMAGENET1K_V1.url
     path = weights_folder() / url.rpartition("/")[2]
     if not path.is_file():
@@ -75,6 +98,6 @@ def load_imagenet(branch: nn.Module, name: str) -> None:
     """Put torchvision's ImageNet weights into a branch whose first children are the stages of `stages_of`."""
     network = models.get_model(name, weights=None)
     network.load_state_dict(torch.load(imagenet_weights(name), map_location="cpu", weights_only=True))
-    for stage, modules in zip(branch.children(), BACKBONES[name][1](network), strict=False):
-        for own, published in zip(stage.children(), modules, strict=False):  # our 1x1 convolution is the last
+    for stage, modules in zip(branch.children(), BACKBONES[name][1](network), strict=False):  # and then our own block
+        for own, published in zip(stage.children(), modules, strict=True):
             own.load_state_dict(published.state_dict())

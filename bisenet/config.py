@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -22,6 +23,8 @@ def settle(config: Any) -> None:
 
 def _settled(value: Any, kind: Any, what: str) -> Any:
     members = get_args(kind)
+    if dataclasses.is_dataclass(kind):  # a part of a configuration, which settles itself
+        return value if isinstance(value, kind) else _part(kind, value, what)  # type: ignore[arg-type]
     if get_origin(kind) is UnionType:  # X | None
         return None if value is None else _settled(value, members[0], what)
     if get_origin(kind) is tuple:
@@ -34,6 +37,12 @@ def _settled(value: Any, kind: Any, what: str) -> Any:
     raise ValueError(f"{what} is {value!r}, it must be of type {getattr(kind, '__name__', kind)} (numbers finite)")
 
 
+def _part(kind: Any, value: Any, what: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is {value!r}, it must be a {kind.__name__}, or its fields by name")
+    return kind(**value)
+
+
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON would give it back."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+    return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -2,8 +2,8 @@
 
 The paper's rule (that of its authors' toolbox), per operation at batch 1: a convolution costs one for each
 multiply-accumulate and one per output element if it has a bias; batch normalisation two per element; ReLU and
-sigmoid one per element; pooling one per *input* element; interpolation one per *output* element; nothing else.
-Matrix products, which this network does not have, count like convolutions.
+sigmoid one per element; pooling one per *input* element; nothing else, so interpolation is free. Matrix products, which
+this network does not have, count like convolutions.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bisenet.model import BiSeNetV2, ModelConfig
 
 aten = torch.ops.aten
 
-# The network sees 1024x512; its logits are at 2048x1024 (Section 5, Inference).
+# The network sees 1024x512; a frame, to whose size its logits are enlarged, has 2048x1024 (Section 5, Inference).
 PAPER_INPUT = (512, 1024)
-PAPER_OUTPUT = (1024, 2048)
+PAPER_FRAME = (1024, 2048)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +60,6 @@ def _per_input(factor: int) -> Callable[..., int]:
     return lambda x, *_, **__: factor * x.numel()
 
 
-def _per_output(*_: Any, out_val: Any, **__: Any) -> int:
-    return out_val.numel()
-
-
 def _raw(rule: Callable[..., int]) -> Callable[..., int]:
     """Let torch's counter hand the rule the tensors themselves; its default is their shapes."""
     rule._get_raw = True  # type: ignore[attr-defined]
@@ -90,13 +86,12 @@ ELEMENTWISE = {
         ),
         _raw(_per_input(1)),
     ),
-    **dict.fromkeys((aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_nearest2d), _raw(_per_output)),
 }
 
 
 def paper_cost(model: nn.Module) -> Cost:
-    """The cost as the paper states it: 1024x512 in, 2048x1024 out, classified at full resolution."""
-    return measure(model, PAPER_INPUT, size=PAPER_OUTPUT, classify_first=False)
+    """The cost as the paper states it, of an image of 1024x512."""
+    return measure(model, PAPER_INPUT)
 
 
 def variant_cost(config: ModelConfig) -> Cost:
@@ -110,18 +105,18 @@ def _inference_cost(config: ModelConfig) -> Cost:
         return paper_cost(BiSeNetV2(config))
 
 
-def measure(model: nn.Module, input_size: tuple[int, int], **forward: Any) -> Cost:
+def measure(model: nn.Module, input_size: tuple[int, int]) -> Cost:
     """The cost of any network on one image of `input_size`, (height, width), at inference.
 
-    `forward` goes to the model's forward. The network runs on the "meta" device: no activation is allocated, and
-    the given model is left alone. Parameters that do not reach the output (booster heads) are not counted.
+    The network runs on the "meta" device: no activation is allocated, and the given model is left alone. Parameters
+    that do not reach the output (booster heads) are not counted.
     """
     ghost = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
     image = torch.empty(1, 3, *input_size, device="meta")
     macs: list[int] = []
     rule = ELEMENTWISE | {operation: _noting(macs, product) for operation, product in PRODUCTS.items()}
     with _ShapeOfNorm(), FlopCounterMode(display=False, custom_mapping=rule) as by_rule:
-        outputs = [leaf for leaf in tree_leaves(ghost(image, **forward)) if isinstance(leaf, torch.Tensor)]
+        outputs = [leaf for leaf in tree_leaves(ghost(image)) if isinstance(leaf, torch.Tensor)]
     parameters = sum(parameter.numel() for parameter in _behind(outputs))
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
     root = type(model).__name__

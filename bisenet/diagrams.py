@@ -58,7 +58,7 @@ class Traced:
 
 
 def trace(model: BiSeNetV2, size: Size = PAPER_INPUT) -> Traced:
-    """Run a copy of a network, and its booster heads, on an image of (height, width); heads in the paper's order."""
+    """Run a copy of a network, and its booster heads, on an image of (height, width)."""
     ghost = copy.deepcopy(model).to("meta").eval()
     traced = Traced(ghost, {}, {})
 
@@ -69,7 +69,7 @@ def trace(model: BiSeNetV2, size: Size = PAPER_INPUT) -> Traced:
     for module in ghost.modules():
         module.register_forward_hook(note)
     images = torch.empty(1, 3, *size, device="meta")
-    ghost(images, classify_first=False)
+    ghost(images)
     features = ghost.features(images)
     for position, head in ghost.booster.items():
         head(features[position], size, classify_first=False)

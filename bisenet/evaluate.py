@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from bisenet.boundaries import near_boundary
 from bisenet.config import Size
 from bisenet.data import IGNORE, PairDataset
 from bisenet.data.cityscapes import Cityscapes, label_ids
+from bisenet.model import BiSeNetV2
 from bisenet.protocols import predict
 
 
@@ -49,7 +50,7 @@ def pixel_accuracy(matrix: np.ndarray) -> float:
 
 
 def evaluate(
-    model: nn.Module,
+    model: BiSeNetV2,
     dataset: PairDataset,
     size: Size,
     device: torch.device,
@@ -62,7 +63,7 @@ def evaluate(
 
 @torch.inference_mode()
 def evaluate_by_place(
-    model: nn.Module,
+    model: BiSeNetV2,
     dataset: PairDataset,
     size: Size,
     device: torch.device,
@@ -93,7 +94,7 @@ def evaluate_by_place(
 
 @torch.inference_mode()
 def export(
-    model: nn.Module, dataset: Cityscapes, size: Size, device: torch.device, folder: Path, protocol: str = "paper"
+    model: BiSeNetV2, dataset: Cityscapes, size: Size, device: torch.device, folder: Path, protocol: str = "paper"
 ) -> list[Path]:
     """Class maps of a split of Cityscapes as PNGs of label *ids*, named as its test server and its scripts expect."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ def stages(model: BiSeNetV2) -> dict[str, nn.Module]:
     """The stages that can be looked at, by their names in `BiSeNetV2.features`."""
     detail = {} if model.detail is None else {f"detail.{name}": m for name, m in model.detail.named_children()}
     semantic = {} if model.semantic is None else dict(model.semantic.named_children())
-    return {**detail, **semantic, "aggregation": model.aggregation}
+    return {**detail, **semantic, "aggregation": model.aggregation, "refinement": model.refinement}
 
 
 def maps(
@@ -129,7 +129,7 @@ def gates(model: BiSeNetV2, image: np.ndarray, size: Size) -> Maps:
 def _seen(model: BiSeNetV2, image: np.ndarray, size: Size) -> Tensor:
     """A picture as the network sees it, (1, 3, *size)."""
     device = next(model.parameters()).device
-    return to_tensor(torch.from_numpy(np.array(to_size(image, size)))[None].to(device))
+    return to_tensor(torch.from_numpy(np.array(to_size(image, size)))[None].to(device), model.normalisation)
 
 
 def scaled(maps: Mapping[str, np.ndarray], shared: bool = False) -> Maps:

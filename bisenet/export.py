@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from bisenet import engines
-from bisenet.augment import MEAN, STD, resampled, to_tensor
+from bisenet.augment import resampled, to_tensor
 from bisenet.config import Size
 from bisenet.data import choose
 from bisenet.model import BiSeNetV2
@@ -48,7 +48,7 @@ class Resizing(nn.Module):
         self.network, self.size = network, size
 
     def forward(self, frames: Tensor) -> Tensor:
-        images = to_tensor(resampled(frames.float(), self.size))
+        images = to_tensor(resampled(frames.float(), self.size), self.network.normalisation)
         return self.network(images, size=(frames.shape[1], frames.shape[2])).argmax(1).to(torch.uint8)
 
 
@@ -103,7 +103,7 @@ class Graph:
             logits = network(inputs)
             return (output - logits).abs().max().item() if output.shape == logits.shape else math.inf
         images = resampled(inputs.float(), self.seen) if self.seen else inputs
-        logits = network(to_tensor(images), size=(inputs.shape[1], inputs.shape[2]))
+        logits = network(to_tensor(images, network.normalisation), size=(inputs.shape[1], inputs.shape[2]))
         if (output.shape, output.dtype) != (inputs.shape[:3], torch.uint8) or output.max() >= logits.shape[1]:
             return math.inf
         return (logits.amax(1) - logits.gather(1, output[:, None].long())[:, 0]).max().item()
@@ -222,8 +222,10 @@ def _verify(run: engines.Runner, network: BiSeNetV2, graph: Graph, to: str) -> f
 
 
 def _metadata(network: BiSeNetV2, graph: Graph) -> Metadata:
-    """As text: the number of classes, the normalisation of images (inside, if the graph is whole), the sizes."""
-    values = {"num_classes": network.config.num_classes, "mean": MEAN, "std": STD, **dataclasses.asdict(graph)}
+    """As text: classes and their number, the normalisation of images (inside, if the graph is whole), the sizes."""
+    mean, std = network.normalisation
+    values = {"num_classes": network.config.num_classes, "classes": network.classes, "mean": mean, "std": std}
+    values |= dataclasses.asdict(graph)
     return {name: json.dumps(value) for name, value in values.items()}
 
 

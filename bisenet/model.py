@@ -1,30 +1,6 @@
 """BiSeNet V2, in the order of the paper: Sections 4.1 to 4.4, Table 1, Figures 3 to 7.
 
-Readings: points that the paper's text leaves open, what we chose, why, and the alternative. The figures that
-settle a point are GFLOPs by the paper's counting rule (`bisenet.cost`); the notebook `table_1_architecture`
-recounts each alternative.
-
-1. *Gather layer.* The 3x3 convolution itself expands, C -> eC, and the depth-wise convolutions keep eC.
-   Evidence: Table 3c grows by 0.673 GFLOPs per unit of e, ours by 0.675. Alternative: gather C -> C, the
-   depth-wise convolution expands; the slope would be a tenth of that.
-2. *After the depth-wise convolutions* there is batch normalisation and no ReLU. Evidence: weak. What a deeper
-   branch costs more (Table 5b, d = 3 against 1) allows ours and not the alternative, a ReLU as in MobileNetV2;
-   but single figures of GFLOPs meet more printed digits with it (notebook `gflops_ledger`).
-3. *Stem.* The convolution after the concatenation is 1x1. Evidence: Table 3a (lambda). Alternative: 3x3.
-4. *lambda* scales the stem (64 lambda) and stage 3 (128 lambda); stages 4 and 5 keep 64 and 128. Evidence:
-   the caption of Table 3a and its GFLOPs.
-5. *Depth multiplier d* multiplies the number of GE layers of each stage (2, 2, 4). Evidence: Table 5b.
-6. *Without double depth-wise* a stride-2 GE layer has one 5x5 depth-wise convolution. Evidence: Table 3b.
-7. *Sum and concat, single branches.* Each branch goes through one separable layer (depth-wise 3x3, 1x1, each
-   with batch normalisation) first; sum and concat end in one 3x3 convolution. Evidence: Table 2.
-8. *Segmentation head.* C_t = 64 and, in the paper's order, the classifier works at full resolution.
-   Evidence: what Table 2 leaves for the head is no round C_t in any other order. The network may classify
-   first and upsample after (bilinear weights sum to one, so both orders give the same logits).
-9. *Context embedding block.* The last 3x3 convolution is bare (with a bias), as drawn in Figure 4.
-   Alternative: followed by batch normalisation and ReLU; too cheap for the GFLOPs to tell.
-10. *Initialisation.* "kaiming normal" in fan-in mode, for depth-wise convolutions the only one of the two
-    modes that keeps the variance.
-11. *Booster heads* have the same C_t as the segmentation head. The paper does not say.
+Points that the paper's text leaves open are fields of a `Reading` (`bisenet.readings`, with the evidence for each).
 """
 
 from __future__ import annotations
@@ -38,21 +14,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the name everybody knows
 from torch import Tensor, nn
 
+from bisenet.augment import MEAN, STD, Colour, Normalisation
 from bisenet.backbones import BACKBONES, stages_of
 from bisenet.config import Size, settle
 from bisenet.files import read_safetensors, write_safetensors
+from bisenet.readings import PAPER, Reading, named
 
 # Weights trained on the embedded scenes; `weights/README.md` says how, and how good they are.
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "streets.safetensors"
 SHIPPED_SIZE = (256, 512)  # of the scenes on which they were tested, and at which the network saw them
 
 AGGREGATIONS = ("bga", "sum", "concat", "none")
-BOOSTER_POSITIONS = ("stage2", "stage3", "stage4", "stage5_4", "stage5_5")
+STRIDES = {"stage2": 4, "stage3": 8, "stage4": 16, "stage5_4": 32, "stage5_5": 32}  # of the Semantic Branch
+BOOSTER_POSITIONS = tuple(STRIDES)
 
 # Table 1, Detail Branch: stage, output channels c, layers (the first has stride 2).
 DETAIL_STAGES = (("stage1", 64, 2), ("stage2", 64, 3), ("stage3", 128, 3))
+BACKBONE_WIDTH = 512  # Table 6, other networks as Semantic Branch: of the Detail Branch's last stage, up to the head
 # Table 1, Semantic Branch: channels of the stem at lambda = 1; then stage, output channels c at lambda = 1, whether
-# they follow lambda (reading 4), GE layers (the first has stride 2).
+# they follow lambda, GE layers (the first has stride 2).
 STEM_CHANNELS = 64
 SEMANTIC_STAGES = (("stage3", 128, True, 2), ("stage4", 64, False, 2), ("stage5_4", 128, False, 4))
 
@@ -61,7 +41,7 @@ SEMANTIC_STAGES = (("stage3", 128, True, 2), ("stage4", 64, False, 2), ("stage5_
 class ModelConfig:
     """Every knob of the paper's ablations; the defaults are BiSeNet V2 as in the last row of Table 2.
 
-    Raises ValueError where a value or a combination means nothing.
+    `reading` may be given by its name. ValueError where a value or a combination means nothing.
     """
 
     num_classes: int = 19
@@ -76,10 +56,14 @@ class ModelConfig:
     context: bool = True  # Table 3b: the context embedding block
     width: float = 1.0  # alpha, Table 5a
     depth: int = 1  # d, Table 5b
-    head_channels: int = 64  # C_t, Figure 7
     backbone: str = "own"  # Table 6: the Semantic Branch, "own" or one of `backbones.BACKBONES`
+    reading: Reading = PAPER  # of what the paper leaves open
+    mean: Colour = MEAN  # what the weights were trained on: images are (x - mean) / std
+    std: Colour = STD
 
     def __post_init__(self) -> None:
+        if isinstance(self.reading, str):
+            object.__setattr__(self, "reading", named(self.reading))
         settle(self)
         for problem in self._problems():
             raise ValueError(f"ModelConfig: {problem}")
@@ -106,6 +90,7 @@ class ModelConfig:
             (self.gather_kernel in (1, 3), f"gather_kernel is {self.gather_kernel}, not 1 or 3"),
             (0 < self.channel_ratio <= 1, f"channel_ratio (lambda) is {self.channel_ratio}, not in (0, 1]"),
             (self.width > 0, f"width (alpha) is {self.width}, it must be positive"),
+            (min(self.std) > 0, f"std is {self.std}, each must be positive"),
             (
                 self.backbone in ("own", *BACKBONES),
                 f"backbone is {self.backbone!r}, not one of {('own', *BACKBONES)}",
@@ -116,21 +101,25 @@ class ModelConfig:
                 f"{', '.join(self._own_knobs()) or 'the knobs of our own branch'} as by default",
             ),
         ]
-        for name in ("num_classes", "expansion", "depth", "head_channels"):
-            value = getattr(self, name)
-            rules.append(
-                (
-                    isinstance(value, int) and value >= 1,
-                    f"{name} is {value!r}, it must be an integer of at least 1",
-                )
-            )
+        for name in ("num_classes", "expansion", "depth"):
+            rules.append((getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it must be at least 1"))
         return [message for holds, message in rules if not holds]
 
     def _own_knobs(self) -> list[str]:
         """Those knobs of our own Semantic Branch that are not at their default."""
-        own = ("channel_ratio", "expansion", "gather_kernel", "double_depthwise", "depth")
+        own = ("channel_ratio", "expansion", "gather_kernel", "double_depthwise", "depth", "context")
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return [name for name in own if getattr(self, name) != defaults[name]]
+
+    @property
+    def head_channels(self) -> int:
+        """C_t of Figure 7."""
+        return self.reading.wide_head_channels if self.width > 1 else self.reading.head_channels
+
+    @property
+    def aggregated(self) -> int:
+        """Channels of the Detail Branch's last stage, of the aggregation, and of what enters the head."""
+        return self.channels(DETAIL_STAGES[-1][1] if self.backbone == "own" else BACKBONE_WIDTH)
 
     def channels(self, base: int, follows_ratio: bool = False) -> int:
         """Channels of a layer that has `base` of them at lambda = alpha = 1; even, since the stem halves."""
@@ -149,14 +138,14 @@ class ConvBN(nn.Sequential):
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
-def depthwise(channels: int, kernel: int = 3, stride: int = 1) -> ConvBN:
-    """Depth-wise convolution and batch normalisation, no ReLU (reading 2)."""
-    return ConvBN(channels, channels, kernel, stride, groups=channels)
+def depthwise(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = False) -> ConvBN:
+    """Depth-wise convolution, whose outputs may be a multiple of its inputs, and batch normalisation."""
+    return ConvBN(inputs, outputs, kernel, stride, groups=inputs, relu=relu)
 
 
-def upsample(x: Tensor, size: Size | torch.Size) -> Tensor:
-    """Bilinear interpolation to (height, width)."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+def upsample(x: Tensor, size: Size | torch.Size, mode: str = "bilinear") -> Tensor:
+    """Interpolation to (height, width)."""
+    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
 def stage_by_stage(branch: nn.Module, x: Tensor, prefix: str = "") -> dict[str, Tensor]:
@@ -174,12 +163,11 @@ class DetailBranch(nn.Module):
         super().__init__()
         inputs = 3
         for stage, base, layers in DETAIL_STAGES:
-            outputs = config.channels(base)
+            outputs = config.aggregated if stage == DETAIL_STAGES[-1][0] else config.channels(base)
             first = ConvBN(inputs, outputs, 3, stride=2, relu=True)
             rest = [ConvBN(outputs, outputs, 3, relu=True) for _ in range(layers - 1)]
             self.add_module(stage, nn.Sequential(first, *rest))
             inputs = outputs
-        self.out_channels = inputs
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by stage: `detail.stage1` (1/2), `detail.stage2` (1/4), `detail.stage3` (1/8)."""
@@ -187,9 +175,12 @@ class DetailBranch(nn.Module):
 
 
 class Stem(nn.Module):
-    """Figure 4a: conv s2, then (1x1 -> 3x3 s2) || max-pool s2, concat, 1x1: (N, 3, H, W) -> (N, C, H/4, W/4)."""
+    """Figure 4a: conv s2, then (1x1 -> 3x3 s2) || max-pool s2, concat, 1x1 (or 3x3, by the reading).
 
-    def __init__(self, channels: int):
+    (N, 3, H, W) -> (N, C, H/4, W/4)
+    """
+
+    def __init__(self, channels: int, config: ModelConfig):
         super().__init__()
         self.conv = ConvBN(3, channels, 3, stride=2, relu=True)
         self.left = nn.Sequential(
@@ -197,7 +188,7 @@ class Stem(nn.Module):
             ConvBN(channels // 2, channels, 3, stride=2, relu=True),
         )
         self.right = nn.MaxPool2d(3, stride=2, padding=1)
-        self.fuse = ConvBN(2 * channels, channels, 1, relu=True)  # reading 3
+        self.fuse = ConvBN(2 * channels, channels, config.reading.stem_kernel, relu=True)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.conv(images)  # (N, C, H/2, W/2)
@@ -205,23 +196,25 @@ class Stem(nn.Module):
 
 
 class GatherExpansion(nn.Module):
-    """Figure 5: relu(shortcut(x) + project(depth-wise(gather(x)))), the gather layer expands C to eC.
+    """Figure 5: relu(shortcut(x) + project(depth-wise(gather(x)))), C -> eC -> eC -> C'.
 
-    With stride 2 there are two depth-wise 3x3 convolutions (or one 5x5) and a separable shortcut.
+    With stride 2 there are two depth-wise 3x3 convolutions (or one 5x5) and a separable shortcut. A reading may leave
+    the gather layer at C -> C; then the first depth-wise convolution expands.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, config: ModelConfig):
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, config: ModelConfig):
         super().__init__()
-        expanded = inputs * config.expansion
+        expanded, relu = inputs * expansion, config.reading.depthwise_relu
+        gathered = expanded if config.reading.gather == "expands" else inputs
         if stride == 1:
-            spatial = [depthwise(expanded)]
+            spatial = [depthwise(gathered, expanded, relu=relu)]
             self.shortcut: nn.Module = nn.Identity()
         else:
-            double = config.double_depthwise
-            spatial = [depthwise(expanded, 3, 2), depthwise(expanded)] if double else [depthwise(expanded, 5, 2)]
-            self.shortcut = nn.Sequential(depthwise(inputs, 3, 2), ConvBN(inputs, outputs, 1))
+            double = [depthwise(gathered, expanded, 3, 2), depthwise(expanded, expanded, relu=relu)]
+            spatial = double if config.double_depthwise else [depthwise(gathered, expanded, 5, 2, relu)]
+            self.shortcut = nn.Sequential(depthwise(inputs, inputs, 3, 2), ConvBN(inputs, outputs, 1))
         self.main = nn.Sequential(
-            ConvBN(inputs, expanded, config.gather_kernel, relu=True),  # gather, reading 1
+            ConvBN(inputs, gathered, config.gather_kernel, relu=True),
             *spatial,
             ConvBN(expanded, outputs, 1),
         )
@@ -231,13 +224,14 @@ class GatherExpansion(nn.Module):
 
 
 class ContextEmbedding(nn.Module):
-    """Figure 4b: conv3x3(x + relu(bn(conv1x1(bn(global average of x))))), shape unchanged."""
+    """Figure 4b: conv3x3(x + relu(bn(conv1x1(bn(global average of x))))), (N, C, h, w) -> (N, C', h, w)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, inputs: int, outputs: int, config: ModelConfig):
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.embed = ConvBN(channels, channels, 1, relu=True)
-        self.out = nn.Conv2d(channels, channels, 3, padding=1)  # reading 9
+        self.norm = nn.BatchNorm2d(inputs)
+        self.embed = ConvBN(inputs, inputs, 1, relu=True)
+        bare = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.out = ConvBN(inputs, outputs, 3, relu=True) if config.reading.context_norm else bare
 
     def forward(self, x: Tensor) -> Tensor:
         context = F.adaptive_avg_pool2d(x, 1)  # (N, C, 1, 1)
@@ -245,23 +239,23 @@ class ContextEmbedding(nn.Module):
 
 
 class SemanticBranch(nn.Module):
-    """Section 4.2: narrow and deep, (N, 3, H, W) -> (N, 128, H/32, W/32)."""
+    """Section 4.2: narrow and deep, (N, 3, H, W) -> (N, 128, H/32, W/32). `channels`: those of each stage."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         inputs = config.channels(STEM_CHANNELS, follows_ratio=True)
         self.channels = {"stage2": inputs}
-        self.stage2 = Stem(inputs)
+        self.stage2 = Stem(inputs, config)
         for stage, base, follows_ratio, layers in SEMANTIC_STAGES:
             outputs = config.channels(base, follows_ratio)
-            first = GatherExpansion(inputs, outputs, 2, config)
-            rest = [GatherExpansion(outputs, outputs, 1, config) for _ in range(layers * config.depth - 1)]
+            first = GatherExpansion(inputs, outputs, 2, config.expansion, config)
+            others = layers * config.depth - 1
+            rest = [GatherExpansion(outputs, outputs, 1, config.expansion, config) for _ in range(others)]
             self.add_module(stage, nn.Sequential(first, *rest))
             self.channels[stage] = inputs = outputs
         if config.context:
-            self.stage5_5 = ContextEmbedding(inputs)
+            self.stage5_5 = ContextEmbedding(inputs, inputs, config)
             self.channels["stage5_5"] = inputs
-        self.out_channels = inputs
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by stage: `stage2` (1/4), `stage3` (1/8), `stage4` (1/16), `stage5_4`, `stage5_5` (1/32)."""
@@ -269,20 +263,16 @@ class SemanticBranch(nn.Module):
 
 
 class BackboneBranch(nn.Module):
-    """Table 6: another network as Semantic Branch, with the same outputs (readings in `bisenet.backbones`)."""
+    """Table 6: another network as Semantic Branch, (N, 3, H, W) -> (N, 512, H/32, W/32)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        names, (stages, channels) = BOOSTER_POSITIONS[:4], zip(*stages_of(config.backbone), strict=True)
-        outputs = config.channels(SEMANTIC_STAGES[-1][1])
-        for name, stage in zip(names, stages, strict=True):
+        self.channels = {}
+        for name, (stage, outputs) in zip(BOOSTER_POSITIONS, stages_of(config.backbone), strict=False):
             self.add_module(name, stage)
-        stages[-1].append(ConvBN(channels[-1], outputs, 1, relu=True))
-        self.channels = dict(zip(names, (*channels[:-1], outputs), strict=True))
-        self.out_channels = outputs
-        if config.context:
-            self.stage5_5 = ContextEmbedding(outputs)
-            self.channels["stage5_5"] = outputs
+            self.channels[name] = outputs
+        self.stage5_5 = ContextEmbedding(outputs, config.aggregated, config)
+        self.channels["stage5_5"] = config.aggregated
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Features by stage, at the same resolutions as those of `SemanticBranch`."""
@@ -290,33 +280,34 @@ class BackboneBranch(nn.Module):
 
 
 def separable(channels: int) -> nn.Sequential:
-    """Depth-wise 3x3 and 1x1, each with batch normalisation (reading 7)."""
-    return nn.Sequential(depthwise(channels), ConvBN(channels, channels, 1))
+    """Depth-wise 3x3 and 1x1, each with batch normalisation."""
+    return nn.Sequential(depthwise(channels, channels), ConvBN(channels, channels, 1))
 
 
 class BilateralGuidedAggregation(nn.Module):
-    """Section 4.3, Figure 6: each branch is gated by the other one, at 1/8 and at 1/32, and both are summed.
+    """Section 4.3, Figure 6: the Semantic Branch gates the Detail Branch at 1/8 and at 1/32, and both are summed.
 
     detail (N, C, H/8, W/8), semantic (N, C, H/32, W/32) -> (N, C, H/8, W/8)
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, reading: Reading = PAPER):
         super().__init__()
-        self.detail_keep = nn.Sequential(depthwise(channels), nn.Conv2d(channels, channels, 1, bias=False))
+        self.upsampling, bias = reading.aggregation_upsampling, reading.aggregation_bias
+        self.detail_keep = nn.Sequential(depthwise(channels, channels), nn.Conv2d(channels, channels, 1, bias=bias))
         self.detail_down = nn.Sequential(ConvBN(channels, channels, 3, stride=2), nn.AvgPool2d(3, stride=2, padding=1))
         self.semantic_up = ConvBN(channels, channels, 3)
-        self.semantic_keep = nn.Sequential(depthwise(channels), nn.Conv2d(channels, channels, 1, bias=False))
-        self.out = ConvBN(channels, channels, 3)
+        self.semantic_keep = nn.Sequential(depthwise(channels, channels), nn.Conv2d(channels, channels, 1, bias=bias))
+        self.out = ConvBN(channels, channels, 3, relu=reading.aggregation_relu)
 
     def forward(self, detail: Tensor, semantic: Tensor) -> Tensor:
         detail_gate, semantic_gate = self.gates(semantic, detail.shape[2:])
         guided_detail = self.detail_keep(detail) * detail_gate
         guided_semantic = self.detail_down(detail) * semantic_gate  # (N, C, H/32, W/32)
-        return self.out(guided_detail + upsample(guided_semantic, detail.shape[2:]))
+        return self.out(guided_detail + upsample(guided_semantic, detail.shape[2:], self.upsampling))
 
     def gates(self, semantic: Tensor, fine: Size | torch.Size) -> tuple[Tensor, Tensor]:
         """What the Detail Branch is multiplied with at 1/8, whose size is `fine`, and at 1/32: in (0, 1)."""
-        detail_gate = torch.sigmoid(upsample(self.semantic_up(semantic), fine))  # (N, C, H/8, W/8)
+        detail_gate = torch.sigmoid(upsample(self.semantic_up(semantic), fine, self.upsampling))  # (N, C, H/8, W/8)
         return detail_gate, torch.sigmoid(self.semantic_keep(semantic))  # (N, C, H/32, W/32)
 
 
@@ -336,9 +327,8 @@ class NaiveAggregation(nn.Module):
 
 
 class SegmentationHead(nn.Module):
-    """Figure 7: 3x3 conv to C_t, bilinear upsampling, 1x1 classifier: (N, C, h, w) -> (N, K, H, W).
+    """Figure 7: 3x3 conv to C_t, 1x1 classifier, bilinear upsampling: (N, C, h, w) -> (N, K, *size).
 
-    `classify_first` exchanges the last two, which commute (reading 8): the same logits for far fewer operations.
     Without a size the upsampling is left to the caller: (N, K, h, w).
     """
 
@@ -347,11 +337,27 @@ class SegmentationHead(nn.Module):
         self.conv = ConvBN(inputs, channels, 3, relu=True)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
 
-    def forward(self, x: Tensor, size: Size | None = None, classify_first: bool = True) -> Tensor:
-        x = self.conv(x)
-        if size is None:
-            return self.classifier(x)
-        return upsample(self.classifier(x), size) if classify_first else self.classifier(upsample(x, size))
+    def forward(self, x: Tensor, size: Size | None = None) -> Tensor:
+        logits = self.classifier(self.conv(x))
+        return logits if size is None else upsample(logits, size)
+
+
+class PublicBoosterHead(nn.Module):
+    """Booster head of the two public implementations: 3x3 conv, another to stride^2 channels, 1x1 classifier.
+
+    "coincheung" enlarges twofold in between: (N, C, h, w) -> (N, K, 2h, 2w); "mmsegmentation" does not.
+    """
+
+    def __init__(self, inputs: int, stride: int, num_classes: int, kind: str):
+        super().__init__()
+        self.enlarge = 2 if kind == "coincheung" else 1
+        middle = 128 if kind == "coincheung" else stride**2
+        self.conv = ConvBN(inputs, middle, 3, relu=True)
+        self.conv2 = ConvBN(middle, stride**2, 3, relu=True)
+        self.classifier = nn.Conv2d(stride**2, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.conv2(F.interpolate(self.conv(x), scale_factor=self.enlarge)))
 
 
 class BiSeNetV2(nn.Module):
@@ -360,64 +366,76 @@ class BiSeNetV2(nn.Module):
     In `eval()` the output is one tensor. In training it is a dictionary of logits, `head` first and then one
     entry for each booster head by its position; they have the resolution of the features, and the loss enlarges them
     (`bisenet.loss`). The booster heads take no part in inference (Section 4.4).
+
+    `classes` are the names of the K classes, or () if nobody named them.
     """
 
     def __init__(self, config: ModelConfig | None = None):
         super().__init__()
         self.config = config = config or ModelConfig()
+        self.classes: tuple[str, ...] = ()
         self.detail = DetailBranch(config) if config.detail else None
         branch = SemanticBranch if config.backbone == "own" else BackboneBranch
         self.semantic = branch(config) if config.semantic else None
-        channels = (self.detail or self.semantic).out_channels  # type: ignore[union-attr]
+        channels = config.aggregated
         if config.aggregation == "bga":
-            self.aggregation: nn.Module = BilateralGuidedAggregation(channels)
+            self.aggregation: nn.Module = BilateralGuidedAggregation(channels, config.reading)
         elif config.aggregation == "none":
             self.aggregation = separable(channels)
         else:
             self.aggregation = NaiveAggregation(channels, config.aggregation)
+        layers = [GatherExpansion(channels, channels, 1, 1, config) for _ in range(config.reading.refinement)]
+        self.refinement = nn.Sequential(*layers)
         self.head = SegmentationHead(channels, config.head_channels, config.num_classes)
-        self.booster = nn.ModuleDict(
-            {p: SegmentationHead(self._width(p), config.head_channels, config.num_classes) for p in config.booster}
-        )
+        self.booster = nn.ModuleDict({position: self._booster_head(position) for position in config.booster})
         self.apply(_initialise)
 
     @classmethod
     def large(cls, **changes: Any) -> BiSeNetV2:
-        """BiSeNetV2-Large (Section 5.2): alpha = 2, d = 3, C_t = 256."""
-        return cls(dataclasses.replace(ModelConfig(width=2.0, depth=3, head_channels=256), **changes))
+        """BiSeNetV2-Large (Section 5.2): alpha = 2, d = 3."""
+        return cls(dataclasses.replace(ModelConfig(width=2.0, depth=3), **changes))
 
-    def _width(self, position: str) -> int:
+    def _booster_head(self, position: str) -> nn.Module:
         assert self.semantic is not None  # ModelConfig allows boosters with a Semantic Branch only
-        return self.semantic.channels[position]
+        inputs, config = self.semantic.channels[position], self.config
+        if config.reading.booster_head == "paper":
+            return SegmentationHead(inputs, config.head_channels, config.num_classes)
+        return PublicBoosterHead(inputs, STRIDES[position], config.num_classes, config.reading.booster_head)
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation of the images, in [0, 1], that the network was trained on."""
+        return self.config.mean, self.config.std
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Named intermediates: `detail.stage1` to `detail.stage3`, `stage2` to `stage5_5`, `aggregation`."""
+        """Named intermediates: `detail.stage1` to `stage3`, `stage2` to `stage5_5`, `aggregation`, `refinement`.
+
+        The last one, (N, C, H/8, W/8), is what the head takes.
+        """
         features = self.detail(images) if self.detail else {}
         detail = features.get("detail.stage3")
         if self.semantic is None:
-            features["aggregation"] = self.aggregation(detail)
-            return features
-        features |= self.semantic(images)
-        semantic = features["stage5_5" if self.config.context else "stage5_4"]
-        if detail is None:
-            fine = features["stage3"].shape[2:]  # 1/8, where the Detail Branch would end
-            features["aggregation"] = upsample(self.aggregation(semantic), fine)
+            aggregated = self.aggregation(detail)
         else:
-            features["aggregation"] = self.aggregation(detail, semantic)
-        return features
+            features |= self.semantic(images)
+            semantic = features["stage5_5" if self.config.context else "stage5_4"]
+            if detail is None:
+                fine = features["stage3"].shape[2:]  # 1/8, where the Detail Branch would end
+                aggregated = upsample(self.aggregation(semantic), fine)
+            else:
+                aggregated = self.aggregation(detail, semantic)
+        return {**features, "aggregation": aggregated, "refinement": self.refinement(aggregated)}
 
-    def forward(
-        self, images: Tensor, size: Size | None = None, classify_first: bool = True
-    ) -> Tensor | dict[str, Tensor]:
+    def forward(self, images: Tensor, size: Size | None = None) -> Tensor | dict[str, Tensor]:
         """Logits at `size`, (height, width), by default that of the images; training has no use for `size`."""
         features = self.features(images)
         if self.training:
             boosters = {position: head(features[position]) for position, head in self.booster.items()}
-            return {"head": self.head(features["aggregation"]), **boosters}
-        return self.head(features["aggregation"], size or (images.shape[2], images.shape[3]), classify_first)
+            return {"head": self.head(features["refinement"]), **boosters}
+        return self.head(features["refinement"], size or (images.shape[2], images.shape[3]))
 
     def save(self, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-        """Write weights and configuration to one safetensors file, atomically.
+        """Write weights, configuration and class names to one safetensors file, atomically.
 
         Parameters are stored as `dtype`; the statistics of batch normalisation keep their range.
         """
@@ -426,22 +444,32 @@ class BiSeNetV2(nn.Module):
             name: (value.to(dtype) if name in parameters else value).contiguous().cpu()
             for name, value in self.state_dict().items()
         }
-        write_safetensors(path, tensors, {"config": dataclasses.asdict(self.config)})
+        write_safetensors(path, tensors, {"config": dataclasses.asdict(self.config), "classes": self.classes})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BiSeNetV2:
         """The network of a file that `save` wrote, in `eval()`; ValueError if it is no such file."""
         tensors, metadata = read_safetensors(path)
         try:
-            model = cls(ModelConfig(**metadata["config"]))
+            model = cls(ModelConfig(**_with_reading(metadata["config"])))
             model.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{path} was not written by BiSeNetV2.save: {error}") from error
+        model.classes = tuple(metadata.get("classes", ()))
         return model.eval()
 
 
+def _with_reading(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a file; those from before there were readings had no layers between aggregation and head."""
+    if "reading" in config:
+        return config
+    channels = config.pop("head_channels")
+    former = dataclasses.replace(PAPER, refinement=0, head_channels=channels, wide_head_channels=channels)
+    return {**config, "reading": former}
+
+
 def _initialise(module: nn.Module) -> None:
-    """ "Kaiming normal" for convolutions (Section 5, Training; reading 10)."""
+    """ "Kaiming normal" for convolutions (Section 5, Training)."""
     if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # without memory there is nothing to fill
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:

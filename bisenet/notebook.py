@@ -139,8 +139,7 @@ def takes(name: str, parameters: Parameters) -> pd.DataFrame:
         run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
         with torch.device("meta"):
             network = BiSeNetV2(run.model)
-        size = run.training.image_size or run.training.test_size
-        of_image = cost.measure(network, run.training.test_size, size=size, classify_first=False)
+        of_image = cost.measure(network, run.training.test_size)
         lines[method] = {
             "GFLOPs an image": f"{of_image.gflops:.2f}",
             "parameters": f"{of_image.parameters:,}",

@@ -65,7 +65,7 @@ def plain_loop(config: TrainConfig) -> Step:
 
     def take(images: Tensor, labels: Tensor) -> Tensor:
         optimizer.zero_grad()
-        loss = plain_loss(model(to_tensor(images).contiguous()), labels.long(), config)
+        loss = plain_loss(model(to_tensor(images, model.normalisation).contiguous()), labels.long(), config)
         loss.backward()
         optimizer.step()
         return loss.detach()

@@ -17,11 +17,11 @@ from torchvision.models import segmentation
 
 from bisenet import paper
 from bisenet.config import Size
-from bisenet.cost import PAPER_OUTPUT, Cost, measure
+from bisenet.cost import PAPER_FRAME, Cost, measure
 from bisenet.data import choose
 from bisenet.model import BiSeNetV2
 
-FRAME: Size = PAPER_OUTPUT  # Section 5, Inference: the practical input size
+FRAME: Size = PAPER_FRAME  # Section 5, Inference: the practical input size
 OUR_RATIO = 0.5  # gamma of Table 7: the side of what the network sees, of that of the frame
 CLASSES = 19  # Cityscapes
 

@@ -1,8 +1,8 @@
 """From a frame to a class map, fast, with the answer of the plain network.
 
-What is spared, and what it changes: batch normalisation is folded into the convolutions (nothing but rounding); the
-classifier comes before the upsampling, with which it commutes (reading 8 of `bisenet.model`); and the class of a pixel
-is found while its logits are interpolated, class by class, so that logits at the frame's size are never stored.
+What is spared, and what it changes: batch normalisation is folded into the convolutions (nothing but rounding); and
+the class of a pixel is found while its logits are interpolated, class by class, so that logits at the frame's size are
+never stored.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ class FromPixels(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.from_images(to_tensor(pixels).to(self.network.head.classifier.weight.dtype))
+        images = to_tensor(pixels, self.network.normalisation)
+        return self.from_images(images.to(self.network.head.classifier.weight.dtype))
 
     def from_images(self, images: Tensor) -> Tensor:
         """The same of normalised images (N, 3, h, w)."""
-        return self.network.head(self.network.features(images)["aggregation"])
+        return self.network.head(self.network.features(images)["refinement"])
 
 
 class Plain(nn.Module):
@@ -54,7 +55,7 @@ class Plain(nn.Module):
         self.network, self.size = network, size  # what it sees; None: frames at their own size
 
     def forward(self, frames: Tensor) -> Tensor:
-        images = to_tensor(resized(frames, self.size) if self.size else frames)
+        images = to_tensor(resized(frames, self.size) if self.size else frames, self.network.normalisation)
         return self.network(images, size=(frames.shape[1], frames.shape[2])).argmax(1).to(torch.uint8)
 
 
@@ -205,7 +206,7 @@ class Segmenter:
         self.size = size or (SHIPPED_SIZE if shipped else PAPER_INPUT)
         if min(self.size) < 1:
             raise ValueError(f"size is {self.size}, it must be (height, width), both at least 1")
-        self.num_classes = network.config.num_classes
+        self.num_classes, self.classes = network.config.num_classes, network.classes
         self.precision = precision
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = FromPixels(folded(network)).to(self.device)

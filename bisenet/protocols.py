@@ -13,35 +13,36 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bisenet.augment import PADDING, to_size, to_tensor
+from bisenet.augment import to_size, to_tensor
 from bisenet.config import Size
 from bisenet.data import choose
+from bisenet.model import BiSeNetV2
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 STEP = 2 / 3  # of a window, at most, to the next one
 
 
-def paper(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+def paper(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
     """Resize, run, resize the logits back; no tricks (Section 5, Inference)."""
     return _logits(model, to_size(image, size), image.shape[:2], device)
 
 
-def padded(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+def padded(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
     """The image at its own size in the corner of mean colour (COCO-Stuff: "we pad the input into 640x640")."""
     height, width = image.shape[:2]
     if height > size[0] or width > size[1]:
         raise ValueError(f"an image of {height}x{width} cannot be padded to {size[0]}x{size[1]} (height x width)")
-    return _logits(model, _pad(image, size), size, device)[..., :height, :width]
+    return _logits(model, _pad(model, image, size), size, device)[..., :height, :width]
 
 
-def full(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+def full(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
     """The network sees the image at its own size; `size` says nothing."""
     return _logits(model, image, image.shape[:2], device)
 
 
-def multiscale_flip(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+def multiscale_flip(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
     """Mean of the probabilities at six scales, as it is and flipped; at scale 1 the image just fits into `size`."""
     total: Tensor | float = 0.0
     fit = min(limit / side for limit, side in zip(size, image.shape, strict=False))
@@ -53,10 +54,10 @@ def multiscale_flip(model: nn.Module, image: np.ndarray, size: Size, device: tor
     return cast(Tensor, total) / (2 * len(SCALES))
 
 
-def crop(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+def crop(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
     """Windows of `size` slide over the image at its own size; mean of the probabilities where they overlap."""
     height, width = image.shape[:2]
-    large = _pad(image, (max(height, size[0]), max(width, size[1])))
+    large = _pad(model, image, (max(height, size[0]), max(width, size[1])))
     scores = counts = None
     for rows, columns in itertools.product(*map(_windows, large.shape[:2], size)):
         part = _logits(model, large[rows, columns], size, device).softmax(1)
@@ -69,7 +70,7 @@ def crop(model: nn.Module, image: np.ndarray, size: Size, device: torch.device) 
     return (scores / counts)[..., :height, :width]
 
 
-PROTOCOLS: dict[str, Callable[[nn.Module, np.ndarray, Size, torch.device], Tensor]] = {
+PROTOCOLS: dict[str, Callable[[BiSeNetV2, np.ndarray, Size, torch.device], Tensor]] = {
     "paper": paper,
     "padded": padded,
     "full": full,
@@ -79,18 +80,20 @@ PROTOCOLS: dict[str, Callable[[nn.Module, np.ndarray, Size, torch.device], Tenso
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, image: np.ndarray, size: Size, device: torch.device, protocol: str = "paper") -> Tensor:
+def predict(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device, protocol: str = "paper") -> Tensor:
     """Scores (1, K, H, W) at the size of the image, uint8 (H, W, 3), by a protocol."""
     return PROTOCOLS[choose("protocol of evaluation", protocol, PROTOCOLS)](model, image, size, device)
 
 
-def _logits(model: nn.Module, seen: np.ndarray, size: Size, device: torch.device) -> Tensor:
+def _logits(model: BiSeNetV2, seen: np.ndarray, size: Size, device: torch.device) -> Tensor:
     """Logits (1, K, *size) of what the network sees, uint8 (h, w, 3)."""
-    return cast(Tensor, model(to_tensor(torch.from_numpy(np.array(seen))[None].to(device)), size=size))
+    pixels = torch.from_numpy(np.array(seen))[None].to(device)
+    return cast(Tensor, model(to_tensor(pixels, model.normalisation), size=size))
 
 
-def _pad(image: np.ndarray, size: Size) -> np.ndarray:
-    large = np.full((*size, 3), PADDING, dtype=np.uint8)
+def _pad(model: BiSeNetV2, image: np.ndarray, size: Size) -> np.ndarray:
+    mean, _ = model.normalisation
+    large = np.full((*size, 3), [round(255 * value) for value in mean], dtype=np.uint8)  # zero after normalisation
     large[: image.shape[0], : image.shape[1]] = image
     return large
 

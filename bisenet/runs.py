@@ -39,10 +39,7 @@ from bisenet.transfer import carry_over, fingerprint
 Record = dict[str, Any]
 
 # Part of every run's identity; raised when a change of the code makes runs differ that are configured alike.
-FORMAT = 1
-
-# Fields that came later than the first records, with the value that says what those runs did.
-LATER = {"backbone": "own", "pretrained": False, "protocol": "paper", "initial": ""}
+FORMAT = 2
 
 
 def results_folder() -> Path:
@@ -79,8 +76,8 @@ class Run:
             "format": FORMAT,
             "dataset": self.dataset,
             "seed": self.seed,
-            "model": _without_later(self.model),
-            "training": _without_later(self.training),
+            "model": plain(self.model),
+            "training": plain(self.training),
         }
 
     @property
@@ -90,11 +87,6 @@ class Run:
     @property
     def name(self) -> str:
         return f"{self.row}-{self.dataset}-{self.scale}-seed{self.seed}-{self.hash}"
-
-
-def _without_later(config: Any) -> dict[str, Any]:
-    """What a run was identified by before a field was there, while that field says nothing new."""
-    return {key: value for key, value in plain(config).items() if key not in LATER or value != LATER[key]}
 
 
 def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
@@ -307,7 +299,6 @@ def _train(
     near, far = fabric.all_reduce(evaluate_by_place(*what), reduce_op="sum")
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
-        **{"model": plain(run.model), "training": plain(run.training)},
         "initial": initial,
         "source": _source(train_set, test_set),
         "images": {"train": _used(train_set, run.training.train_images), "test": images},
@@ -329,6 +320,7 @@ def _beginning(run: Run, weights: str | Path | None) -> tuple[BiSeNetV2, str]:
     """The network before the first iteration, and what was carried over from a weights file."""
     torch.manual_seed(run.seed)
     model = BiSeNetV2(run.model)
+    model.classes = DATASETS[run.dataset].classes
     if run.training.pretrained and model.semantic:
         load_imagenet(model.semantic, run.model.backbone)
     return model, f"{carry_over(model, weights)}; from {fingerprint(weights)}" if weights else ""

@@ -400,7 +400,7 @@ def step(
     for number, (some_images, some_labels) in enumerate(parts, start=1):
         with fabric.no_backward_sync(network, enabled=number < len(parts)):  # devices meet once an iteration
             with StridedDepthwise():
-                logits = network(to_tensor(some_images).contiguous(memory_format=layout))
+                logits = network(to_tensor(some_images, network.normalisation).contiguous(memory_format=layout))
             loss = total_loss(logits, some_labels.long(), config, fabric) / len(parts)
             fabric.backward(loss)
             losses.append(loss.detach())

@@ -13,6 +13,7 @@ from bisenet.evaluate import confusion, evaluate, evaluate_by_place, iou, miou, 
 from bisenet.protocols import predict
 
 CPU = torch.device("cpu")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def naive(predictions: np.ndarray, labels: np.ndarray, num_classes: int) -> list[list[int]]:
@@ -101,6 +102,8 @@ class FakeDataset:
 class FakeModel(nn.Module):
     """Knows the answer for every image, a class map of full resolution; finds it by the grey level."""
 
+    normalisation = IMAGENET
+
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[int, ...]] = []
@@ -133,6 +136,7 @@ def test_pixels_near_a_boundary_are_counted_apart() -> None:
     labels[11] = 255
     dataset = SimpleNamespace(info=FakeDataset.info, load=lambda _: (np.zeros((12, 20, 3), np.uint8), labels))
     always_the_first = nn.Module()
+    always_the_first.normalisation = IMAGENET
     always_the_first.forward = lambda images, size: torch.eye(3)[0].reshape(1, 3, 1, 1).expand(1, 3, *size)
     near, far = evaluate_by_place(always_the_first, dataset, (6, 10), CPU, [0])
     five_columns_each = [[5 * 11, 0, 0], [5 * 11, 0, 0], [0, 0, 0]]  # at 0 to 4 pixels, and at 5 to 9
@@ -151,6 +155,8 @@ def test_predict_brings_an_image_of_any_size_to_the_network() -> None:
 
 class Sees(nn.Module):
     """Scores of two classes: the red of a pixel, and 100; and what it was shown."""
+
+    normalisation = IMAGENET
 
     def __init__(self) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ def results(tmp_path, monkeypatch):
 
 
 MODULES = (  # each imports only from those before it
-    "streets config files data allocator augment backbones model cost readings boundaries protocols evaluate explain "
+    "streets config files data allocator augment backbones readings model cost boundaries protocols evaluate explain "
     "loss engines predict photos export train memory transfer paper origin peers runs speed ways pace rehearse budget "
     "report timings benchmarks summary figures gallery explorer diagrams notebook reproduce page __main__"
 )

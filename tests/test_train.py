@@ -249,7 +249,8 @@ def test_train_command_under_torchrun(more, tmp_path):
     assert np.isfinite(record["losses"]["loss"]).all()
     assert 0 < np.sum(record["confusion"]) <= 4 * 128 * 256  # each of the four test images counted once
     path = next(tmp_path.glob("runs/*/weights.safetensors"))
-    assert runs.test(path, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
+    again = runs.test(path, TrainConfig(**record["training"]), "streets", None)  # with another number of threads
+    assert np.abs(again - record["confusion"]).sum() <= 8  # a pixel between two classes moves two entries
 
 
 def test_full_disk_leaves_the_old_file_whole(tmp_path):
