@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from bisenet import cost, engines, pace, paper, peers, photos, predict, report, runs, speed, timings, ways
+from bisenet.convert import convert
 from bisenet.data import DATASETS, choose, palette
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
@@ -127,6 +128,16 @@ def make_parser() -> argparse.ArgumentParser:
     seen.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
     seen.add_argument("--engine", default="auto", metavar="NAME", help="what runs the network (default: %(default)s)")
     seen.add_argument("--precision", default="fp32", metavar="NAME", help="(default: %(default)s)")
+
+    foreign = command(
+        "convert", _convert, "Read a checkpoint of CoinCheung/BiSeNet or mmsegmentation into a file of ours."
+    )
+    foreign.add_argument("checkpoint", type=Path, metavar="FILE", help="such as model_final_v2_city.pth")
+    foreign.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="where the file does not name them")
+    colour: dict[str, Any] = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
+    foreign.add_argument("--mean", **colour, help="of the images it was trained on, 0 to 1 (default: the published)")
+    foreign.add_argument("--std", **colour, help="their standard deviation")
+    foreign.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the file, in this folder)")
 
     file = command("export", _export, "Write a network for another runtime, and compare it there with what it was.")
     file.add_argument("weights", nargs="?", type=Path, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=shipped)
@@ -296,6 +307,17 @@ def _predict(arguments: argparse.Namespace) -> None:
         print(f"{path}: {reason}", file=sys.stderr)
     if failed:
         raise CommandError(f"{len(failed)} of {len(files)} files failed, for the reasons above")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    if (arguments.mean is None) != (arguments.std is None):
+        raise CommandError("--mean and --std belong together: give both, or neither")
+    normalisation = (tuple(arguments.mean), tuple(arguments.std)) if arguments.mean else None
+    network, found = convert(arguments.checkpoint, arguments.classes, normalisation)
+    path = arguments.out or Path(f"{arguments.checkpoint.stem}.safetensors")
+    network.save(path)
+    print(f"{arguments.checkpoint}: {found}\n{path}: written")
+    print(f"its authors show it whole images: {PROGRAM} predict PHOTOGRAPH --weights {path} --size 1024x2048")
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -44,12 +44,15 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
     """Tensors and metadata of a file; FileNotFoundError, or ValueError if it is truncated or something else."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
+    with Path(path).open("rb") as content:
+        if content.read(2) in (b"PK", b"\x80\x02"):  # how torch.save begins, today and before 2020
+            raise ValueError(f"{path} is a file of PyTorch; what reads it is: python -m bisenet convert {path}")
     try:
         with safe_open(path, "pt") as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
         return load_file(path), metadata
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is truncated or no safetensors file of ours ({error}); delete it") from error
+        raise ValueError(f"{path} is truncated or no safetensors file of ours ({error})") from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,38 +1,104 @@
 """The counter against arithmetic by hand, the paper's GFLOPs columns, and torchvision's own figures."""
 
 import copy
+import dataclasses
 import math
+import random
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from bisenet.cost import measure, paper_cost, variant_cost
+from bisenet.cost import measure, variant_cost
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.paper import TABLES, Row, table
 from bisenet.report import gflops_verdict
 
 ROWS = [row for name in TABLES for row in table(name)]
-OPEN = {"table_3b.no_glayer", "table_6.shufflenet", "table_6.mobilenet", "table_6.resnet"}  # see gflops_ledger
-NEAR = {"table_5a.alpha_125", "table_5a.alpha_150", "table_5a.alpha_175"}  # C_t is unknown
+PRINTED = [row for row in ROWS if not math.isnan(row.gflops)]
+OFF = {"table_3a.lambda_16": 0.0052, "table_3c.epsilon_1": 0.0072}  # by how much, in GFLOPs; see gflops_ledger
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not math.isnan(row.gflops)], ids=lambda row: row.id)
+def counted(row: Row) -> float:
+    """In Table 6 with ShuffleNetV2 as its authors released it, not as torchvision has it."""
+    released = {"backbone": f"{row.model.backbone}_released"} if "shufflenet" in row.model.backbone else {}
+    return variant_cost(dataclasses.replace(row.model, **released)).gflops
+
+
+@pytest.mark.parametrize("row", PRINTED, ids=lambda row: row.id)
 def test_gflops_are_the_printed_ones(row: Row) -> None:
-    with torch.device("meta"):
-        ours = paper_cost(BiSeNetV2(row.model)).gflops
-    if row.id in OPEN:
-        assert abs(ours / row.gflops - 1) > 0.1  # if one of them fits one day, the ledger has to say so
+    if row.id in OFF:
+        assert row.gflops - counted(row) == pytest.approx(OFF[row.id], abs=1e-4)
     else:
-        assert ours == pytest.approx(row.gflops, rel=0.04 if row.id in NEAR else 1e-3)
+        assert f"{counted(row):.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}"
 
 
-def test_29_of_36_printed_figures_agree() -> None:
-    printed = [row for row in ROWS if not math.isnan(row.gflops)]
-    verdicts = [gflops_verdict(row, variant_cost(row.model).gflops) for row in printed]
+def test_34_of_36_printed_figures_are_met_to_the_last_digit() -> None:
+    verdicts = {row.id: gflops_verdict(row, counted(row)) for row in PRINTED}
     assert len(verdicts) == 36
-    assert sum(not verdict.startswith("open") for verdict in verdicts) == 29
+    assert [id for id, verdict in verdicts.items() if verdict != "equal to the printed digit"] == list(OFF)
+    distinct = {dataclasses.replace(row.model, booster=()): row.id in OFF for row in PRINTED}
+    assert (len(distinct), sum(distinct.values())) == (26, 2)
+
+
+def test_with_torchvision_s_shufflenet_the_row_is_off_by_0_03() -> None:
+    (row,) = [row for row in ROWS if row.id == "table_6.shufflenet"]
+    assert variant_cost(row.model).gflops == pytest.approx(128.6742, abs=1e-4)
+    assert gflops_verdict(row, variant_cost(row.model).gflops) == "within 0.1 %"
+
+
+PARTS = ("detail", "semantic", "aggregation", "refinement", "head.conv", "head.classifier")
+# GFLOPs of each part, worked out apart from this code; of Table 6 the Semantic Branch is trunk and context embedding.
+BY_PART = {
+    "table_2.ohem": (11.7808, 4.2848, 1.7444, 2.7200, 0.6056, 0.0101),
+    "table_3b.no_glayer": (11.7808, 1.0636, 1.7444, 0.5725, 0.6056, 0.0101),
+    "table_5a.alpha_125": (18.3121, 6.6405, 2.7206, 4.2389, 3.0262, 0.0400),
+    "table_5a.alpha_150": (26.2778, 9.5100, 3.9127, 6.0933, 3.6302, 0.0400),
+    "table_5a.alpha_175": (35.6781, 12.8933, 5.3208, 8.2832, 4.2341, 0.0400),
+    "table_5a.alpha_200": (46.5127, 16.7905, 6.9450, 10.8087, 4.8381, 0.0400),
+    "table_6.large": (46.5127, 49.3676, 6.9450, 10.8087, 4.8381, 0.0400),
+    "table_6.shufflenet": (49.8598, 3.1959 + 2.4178, 27.7144, 43.0923, 2.4175, 0.0101),
+    "table_6.mobilenet": (49.8598, 3.3328 + 3.0225, 27.7144, 43.0923, 2.4175, 0.0101),
+    "table_6.resnet": (49.8598, 19.0343 + 1.2087, 27.7144, 43.0923, 2.4175, 0.0101),
+}
+
+
+@pytest.mark.parametrize("id", BY_PART)
+def test_gflops_of_each_part(id: str) -> None:
+    (row,) = [row for row in ROWS if row.id == id]
+    released = {"backbone": f"{row.model.backbone}_released"} if "shufflenet" in row.model.backbone else {}
+    by_module = variant_cost(dataclasses.replace(row.model, **released)).by_module
+    assert [by_module[part] for part in PARTS] == pytest.approx(BY_PART[id], abs=1e-4)
+
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "num_classes": (2, 19, 40),
+    "aggregation": ("bga", "sum", "concat"),
+    "channel_ratio": (0.125, 0.25, 0.5),
+    "expansion": (1, 3, 6),
+    "gather_kernel": (1, 3),
+    "double_depthwise": (True, False),
+    "context": (True, False),
+    "width": (0.5, 1.0, 1.5),
+    "depth": (1, 2),
+    "reading": ("paper", "coincheung", "mmsegmentation"),
+}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_plain_macs_are_those_of_an_independent_counter(seed: int) -> None:
+    """torch.utils.flop_counter counts two operations for each multiply-accumulate."""
+    draw = random.Random(seed)
+    knobs = {name: draw.choice(values) for name, values in CHOICES.items()}
+    size = (32 * draw.randint(2, 4), 32 * draw.randint(2, 4))
+    with torch.device("meta"):
+        model = BiSeNetV2(ModelConfig(booster=(), **knobs)).eval()
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, *size))
+    assert measure(model, size).gmacs * 1e9 == pytest.approx(counter.get_total_flops() / 2, abs=0.5)
 
 
 @pytest.mark.parametrize("row", {row.model: row for row in ROWS}.values(), ids=lambda row: row.id)
@@ -53,7 +119,7 @@ def test_by_hand() -> None:
         nn.MaxPool2d(2),  # 1 an *input* element: 320; 4x5 out
         nn.Conv2d(4, 6, (3, 1), stride=2, padding=(1, 0), groups=2, bias=False),  # 2x3 out: 36 outputs of 2*3
         nn.Sigmoid(),
-        nn.Upsample(scale_factor=4, mode="bilinear"),  # 1 an *output* element; 8x12 out
+        nn.Upsample(scale_factor=4, mode="bilinear"),  # nothing; 8x12 out
         nn.AvgPool2d(4),  # 2x3 out
         nn.AdaptiveAvgPool2d((1, 2)),  # 6 x 2x3 in
         nn.AdaptiveAvgPool2d(1),
@@ -65,7 +131,6 @@ def test_by_hand() -> None:
         "3": 320,
         "4": 36 * 6,
         "5": 36,
-        "6": 6 * 96,
         "7": 6 * 96,
         "8": 36,
         "9": 12,
@@ -73,7 +138,7 @@ def test_by_hand() -> None:
     cost = measure(model, (8, 10))
     assert {name: round(gflops * 1e9, 3) for name, gflops in cost.by_module.items() if name} == costs
     assert cost.by_module[""] == cost.gflops
-    assert cost.gflops * 1e9 == pytest.approx(11_692, abs=1e-3) and sum(costs.values()) == 11_692
+    assert cost.gflops * 1e9 == pytest.approx(11_116, abs=1e-3) and sum(costs.values()) == 11_116
     assert cost.gmacs * 1e9 == pytest.approx(8_640 + 216, abs=1e-3)
     assert cost.parameters == (108 + 4) + (4 + 4) + 36
 
@@ -87,19 +152,9 @@ def test_booster_heads_cost_nothing_at_inference() -> None:
     assert plain.parameters == sum(p.numel() for p in without.parameters())
 
 
-def test_classifying_first_saves_what_the_arithmetic_says() -> None:
-    """19 classes from 64 channels and the bilinear upsampling, at 1024x2048 or at 64x128."""
-    with torch.device("meta"):
-        model = BiSeNetV2()
-    full, eighth = 1024 * 2048, 64 * 128
-    cheap = measure(model, (512, 1024), size=(1024, 2048))
-    saved = (full - eighth) * (64 * 19 + 19) + full * (64 - 19)
-    assert (paper_cost(model).gflops - cheap.gflops) * 1e9 == pytest.approx(saved, abs=1)
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_measuring_leaves_the_model_alone(training: bool) -> None:
-    model = BiSeNetV2(ModelConfig(num_classes=3, width=0.125, head_channels=4)).train(training)
+    model = BiSeNetV2(ModelConfig(num_classes=3, width=0.125)).train(training)
     before = copy.deepcopy(model.state_dict())
     measure(model, (64, 96))
     assert all(module.training is training for module in model.modules())

@@ -1,4 +1,4 @@
-"""The network at odd sizes, its two modes, Table 1, the two orders of the head, files, what it rejects."""
+"""The network at odd sizes, its two modes, Table 1, readings, files, what it rejects."""
 
 import dataclasses
 from pathlib import Path
@@ -11,9 +11,14 @@ from torchvision import models
 
 from bisenet import backbones
 from bisenet.backbones import BACKBONES
+from bisenet.config import plain
+from bisenet.files import write_safetensors
 from bisenet.model import BOOSTER_POSITIONS, BackboneBranch, BiSeNetV2, ModelConfig
+from bisenet.readings import ALTERNATIVES, PAPER, READINGS, Reading
 
-THIN = ModelConfig(num_classes=5, width=0.25, head_channels=8, booster=BOOSTER_POSITIONS)
+THIN = ModelConfig(
+    num_classes=5, width=0.25, booster=BOOSTER_POSITIONS, reading=dataclasses.replace(PAPER, head_channels=8)
+)
 ODD = (97, 131)
 IMAGES = torch.randn(1, 3, *ODD, generator=torch.Generator().manual_seed(1))
 OFF: dict[str, Any] = {"semantic": False, "aggregation": "none"}
@@ -76,6 +81,7 @@ def test_stages_have_the_sizes_of_table_1() -> None:
         "stage5_4": (16, 32, 128),
         "stage5_5": (16, 32, 128),
         "aggregation": (64, 128, 128),
+        "refinement": (64, 128, 128),
     }
 
 
@@ -85,7 +91,7 @@ def test_one_branch_alone_aggregates_at_an_eighth(off: str) -> None:
     with torch.no_grad():
         features = model.features(IMAGES)
         assert model(IMAGES).shape == (1, 5, *ODD)
-    assert features["aggregation"].shape == (1, 32, 13, 17)
+    assert features["aggregation"].shape == features["refinement"].shape == (1, 32, 13, 17)
     assert ("detail.stage1" in features, "stage2" in features) == (off == "semantic", off == "detail")
 
 
@@ -96,46 +102,99 @@ def test_backbones_have_the_strides_of_our_branch(backbone: str) -> None:
         features = model.features(torch.empty(1, 3, 64, 96))
     sizes = [tuple(features[name].shape[2:]) for name in BOOSTER_POSITIONS]
     assert sizes == [(16, 24), (8, 12), (4, 6), (2, 3), (2, 3)]
-    assert features["stage5_5"].shape[1] == 128
+    wide = ("detail.stage3", "stage5_5", "aggregation", "refinement")
+    assert {features[name].shape[1] for name in wide} == {512}
+    assert [features[f"detail.stage{n}"].shape[1] for n in (1, 2)] == [64, 64]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", ["shufflenet_v2_x1_5", "mobilenet_v2", "resnet18"])
 def test_imagenet_weights_end_where_they_belong(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run stage by stage, a branch gives what torchvision's network gives before its last 1x1 convolution."""
+    """Run stage by stage, a branch gives what torchvision's network gives before its classifier."""
     published = models.get_model(backbone).eval()
     monkeypatch.setattr(backbones, "imagenet_weights", lambda name: tmp_path / "weights.pth")
     torch.save(published.state_dict(), tmp_path / "weights.pth")
     branch = BackboneBranch(ModelConfig(backbone=backbone)).eval()
     backbones.load_imagenet(branch, backbone)
-    last = {"resnet18": "avgpool", "shufflenet_v2_x1_5": "conv5", "mobilenet_v2": "features.18"}[backbone]
+    last = {"resnet18": "layer4", "shufflenet_v2_x1_5": "conv5", "mobilenet_v2": "features"}[backbone]
     seen: list[torch.Tensor] = []
-    published.get_submodule(last).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    published.get_submodule(last).register_forward_hook(lambda module, inputs, output: seen.append(output))
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         published(image)
-        deepest = branch.stage5_4[:-1](branch.stage4(branch.stage3(branch.stage2(image))))
+        deepest = branch.stage5_4(branch.stage4(branch.stage3(branch.stage2(image))))
     assert torch.equal(deepest, seen[0])
 
 
-@pytest.mark.parametrize("size", [None, (200, 263), (33, 40)])
-@pytest.mark.parametrize("aggregation", ["bga", "sum", "concat"])
-def test_both_orders_of_the_head_agree(size: Any, aggregation: str) -> None:
-    model = thin(aggregation=aggregation)
-    torch.nn.init.normal_(model.head.classifier.bias)  # a bias survives only if the weights sum to one
+def test_logits_are_enlarged_last() -> None:
+    """Figure 7: the classifier works at 1/8, and its logits are interpolated to any size."""
+    model = thin()
     with torch.no_grad():
-        cheap, paper = (model(IMAGES, size=size, classify_first=first) for first in (True, False))
-    assert cheap.shape == paper.shape == (1, 5, *(size or ODD))
-    assert cheap.std() > 0.01
-    torch.testing.assert_close(cheap, paper, atol=1e-4, rtol=1e-4)
+        small = model.head(model.features(IMAGES)["refinement"])
+        assert small.shape == (1, 5, 13, 17)
+        for size in (None, (200, 263), (33, 40)):
+            enlarged = torch.nn.functional.interpolate(small, size or ODD, mode="bilinear", align_corners=False)
+            assert torch.equal(model(IMAGES, size=size), enlarged)
+
+
+@pytest.mark.parametrize("changes", ALTERNATIVES.values(), ids=ALTERNATIVES)
+def test_every_field_of_a_reading_makes_another_network(changes: dict[str, Any]) -> None:
+    """In its weights, or, where these are the same, in what it gives."""
+    ours, other = thin(), thin(reading=dataclasses.replace(THIN.reading, **changes))
+    shapes, others = ({k: v.shape for k, v in model.state_dict().items()} for model in (ours, other))
+    if shapes == others:
+        other.load_state_dict(ours.state_dict())
+        with torch.no_grad():
+            assert (ours(IMAGES) - other(IMAGES)).abs().max() > 1e-3
+    images = torch.randn(2, 3, *ODD)
+    sum(output.mean() for output in other.train()(images).values()).backward()
+    assert all(parameter.grad is not None for parameter in other.parameters())
+
+
+def test_how_the_aggregation_enlarges_and_which_heads_boosters_have() -> None:
+    model = thin(reading=dataclasses.replace(THIN.reading, aggregation_upsampling="nearest"))
+    gate = model.aggregation.gates(torch.randn(1, 32, 2, 3), (8, 12))[0]
+    assert torch.equal(gate, gate[:, :, ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3))
+    sizes = {"paper": (25, 33), "mmsegmentation": (25, 33), "coincheung": (50, 66)}
+    for kind, size in sizes.items():
+        booster = thin(reading=dataclasses.replace(THIN.reading, booster_head=kind)).booster["stage2"]
+        assert booster(torch.randn(1, 4, 25, 33)).shape == (1, 5, *size)
+
+
+def test_a_reading_by_its_name_or_field_by_field() -> None:
+    for name, reading in READINGS.items():
+        fields = dataclasses.asdict(reading)
+        assert ModelConfig(reading=name).reading == ModelConfig(reading=fields).reading == reading
+    assert [dataclasses.replace(ModelConfig(), width=a).head_channels for a in (0.5, 1, 1.25, 2)] == [64, 64, 256, 256]
+    with pytest.raises(ValueError, match="unknown reading 'papers': did you mean 'paper'"):
+        ModelConfig(reading="papers")
+    with pytest.raises(ValueError, match="stem_kernel is 2, not one of"):
+        Reading(stem_kernel=2)
+    with pytest.raises(ValueError, match="refinement is -1"):
+        Reading(refinement=-1)
+
+
+def test_files_of_the_former_network_load_as_the_reading_that_they_were(tmp_path: Path) -> None:
+    """Before there were readings a file had C_t in its configuration, and no layers before the head."""
+    former = thin(reading=dataclasses.replace(THIN.reading, refinement=0))
+    config = {k: v for k, v in plain(former.config).items() if k not in ("reading", "mean", "std")}
+    path = tmp_path / "former.safetensors"
+    write_safetensors(path, former.state_dict(), {"config": {**config, "head_channels": 8}})
+    loaded = BiSeNetV2.load(path)
+    assert loaded.config.reading.refinement == 0 and loaded.config.head_channels == 8
+    with torch.no_grad():
+        assert torch.equal(loaded(IMAGES), former(IMAGES))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_save_and_load(dtype: torch.dtype, tmp_path: Path) -> None:
-    model, path = thin(expansion=3, double_depthwise=False), tmp_path / "new" / "model.safetensors"
+    odd: dict[str, Any] = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "reading": "mmsegmentation"}
+    model, path = thin(expansion=3, double_depthwise=False, **odd), tmp_path / "new" / "model.safetensors"
+    model.classes = ("a", "b", "c", "d", "e f")
     model.save(path, dtype)
     loaded = BiSeNetV2.load(path)
     assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
     assert loaded.config == model.config and not loaded.training
+    assert loaded.classes == model.classes and loaded.normalisation == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     parameters = dict(model.named_parameters())
     for name, saved in model.state_dict().items():
         value = loaded.state_dict()[name]
@@ -176,7 +235,9 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
         ({"channel_ratio": 0.0}, "lambda"),
         ({"backbone": "resnet19"}, "backbone is 'resnet19'"),
         ({"backbone": "resnet18", "depth": 2}, "depth as by default"),
+        ({"backbone": "resnet18", "context": False, "booster": ()}, "context as by default"),
         ({"num_classes": 0}, "num_classes is 0"),
+        ({"std": (0.2, 0.0, 0.2)}, r"std is \(0.2, 0.0, 0.2\)"),
     ],
 )
 def test_settings_that_mean_nothing(changes: dict[str, Any], message: str) -> None:

@@ -39,8 +39,8 @@ def results(tmp_path, monkeypatch):
 
 MODULES = (  # each imports only from those before it
     "streets config files data allocator augment backbones readings model cost boundaries protocols evaluate explain "
-    "loss engines predict photos export train memory transfer paper origin peers runs speed ways pace rehearse budget "
-    "report timings benchmarks summary figures gallery explorer diagrams notebook reproduce page __main__"
+    "loss engines predict photos export convert train memory transfer paper origin peers runs speed ways pace rehearse "
+    "budget report timings benchmarks summary figures gallery explorer diagrams notebook reproduce page __main__"
 )
 
 

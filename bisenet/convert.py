@@ -1,0 +1,250 @@
+"""Weights of the two public implementations, read into a network of ours: `python -m bisenet convert FILE`.
+
+CoinCheung/BiSeNet (the format in use since July 2021) and mmsegmentation (all releases). A file is recognised by the
+names and shapes of its tensors, never by its own name, and read without running code that it may hold. Auxiliary heads
+serve training only and are left behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bisenet.augment import MEAN, STD, Normalisation
+from bisenet.data import DATASETS
+from bisenet.model import BiSeNetV2, ModelConfig
+
+# Their names to ours, the first that matches; `conv` and `bn` at the end become the places 0 and 1 of a `ConvBN`.
+COINCHEUNG = (
+    (r"detail\.S(\d)\.", r"detail.stage\1."),
+    (r"segment\.S1S2\.", r"semantic.stage2."),
+    (r"segment\.S5_5\.bn\.", r"semantic.stage5_5.norm."),
+    (r"segment\.S5_5\.conv_gap\.", r"semantic.stage5_5.embed."),
+    (r"segment\.S5_5\.conv_last\.", r"semantic.stage5_5.out."),
+    (r"segment\.S(\w+)\.(\d)\.conv1\.", r"semantic.stage\1.\2.main.0."),
+    (r"segment\.S(\w+)\.(\d)\.dwconv1?\.", r"semantic.stage\1.\2.main.1."),
+    (r"segment\.S(\w+)\.(\d)\.dwconv2\.", r"semantic.stage\1.\2.main.2."),
+    (r"segment\.S(\w+)\.0\.conv2\.", r"semantic.stage\1.0.main.3."),
+    (r"segment\.S(\w+)\.(\d)\.conv2\.", r"semantic.stage\1.\2.main.2."),
+    (r"segment\.S(\w+)\.0\.shortcut\.([01])\.", r"semantic.stage\1.0.shortcut.0.\2."),
+    (r"segment\.S(\w+)\.0\.shortcut\.2\.", r"semantic.stage\1.0.shortcut.1.0."),
+    (r"segment\.S(\w+)\.0\.shortcut\.3\.", r"semantic.stage\1.0.shortcut.1.1."),
+    (r"bga\.left1\.2\.", r"aggregation.detail_keep.1."),
+    (r"bga\.left1\.", r"aggregation.detail_keep.0."),
+    (r"bga\.left2\.", r"aggregation.detail_down.0."),
+    (r"bga\.right1\.", r"aggregation.semantic_up."),
+    (r"bga\.right2\.2\.", r"aggregation.semantic_keep.1."),
+    (r"bga\.right2\.", r"aggregation.semantic_keep.0."),
+    (r"bga\.conv\.", r"aggregation.out."),
+    (r"head\.conv\.", r"head.conv."),
+    (r"head\.conv_out\.1\.", r"head.classifier."),
+)
+MMSEGMENTATION = (
+    (r"backbone\.detail\.detail_branch\.0\.", r"detail.stage1."),
+    (r"backbone\.detail\.detail_branch\.1\.", r"detail.stage2."),
+    (r"backbone\.detail\.detail_branch\.2\.", r"detail.stage3."),
+    (r"backbone\.semantic\.stage1\.conv_first\.", r"semantic.stage2.conv."),
+    (r"backbone\.semantic\.stage1\.convs\.", r"semantic.stage2.left."),
+    (r"backbone\.semantic\.stage1\.fuse_last\.", r"semantic.stage2.fuse."),
+    (r"backbone\.semantic\.stage4_CEBlock\.gap\.1\.", r"semantic.stage5_5.norm."),
+    (r"backbone\.semantic\.stage4_CEBlock\.conv_gap\.", r"semantic.stage5_5.embed."),
+    (r"backbone\.semantic\.stage4_CEBlock\.conv_last\.", r"semantic.stage5_5.out."),
+    (r"backbone\.semantic\.stage2\.", r"semantic.stage3."),
+    (r"backbone\.semantic\.stage3\.", r"semantic.stage4."),
+    (r"backbone\.semantic\.stage4\.", r"semantic.stage5_4."),
+    (r"backbone\.bga\.detail_dwconv\.0\.depthwise_conv\.", r"aggregation.detail_keep.0."),
+    (r"backbone\.bga\.detail_dwconv\.0\.pointwise_conv\.conv\.", r"aggregation.detail_keep.1."),
+    (r"backbone\.bga\.detail_down\.", r"aggregation.detail_down."),
+    (r"backbone\.bga\.semantic_conv\.0\.", r"aggregation.semantic_up."),
+    (r"backbone\.bga\.semantic_dwconv\.0\.depthwise_conv\.", r"aggregation.semantic_keep.0."),
+    (r"backbone\.bga\.semantic_dwconv\.0\.pointwise_conv\.conv\.", r"aggregation.semantic_keep.1."),
+    (r"backbone\.bga\.conv\.", r"aggregation.out."),
+    (r"decode_head\.convs\.0\.", r"head.conv."),
+    (r"decode_head\.conv_seg\.", r"head.classifier."),
+)
+# And, of mmsegmentation, within a gather-and-expansion layer.
+LAYER = (
+    (r"\.conv1\.", r".main.0."),
+    (r"\.dwconv\.0\.", r".main.1."),
+    (r"\.dwconv\.1\.", r".main.2."),
+    (r"\.0\.conv2\.0\.", r".0.main.3."),
+    (r"\.conv2\.0\.", r".main.2."),
+    (r"\.shortcut\.0\.depthwise_conv\.", r".shortcut.0."),
+    (r"\.shortcut\.0\.pointwise_conv\.", r".shortcut.1."),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """`reading` is its name in `bisenet.readings`; `mark` a tensor that each such file has; `head` the classifier."""
+
+    reading: str
+    mark: str
+    head: str
+    auxiliary: str
+    names: tuple[tuple[str, str], ...]
+
+
+KINDS = (
+    Kind("coincheung", "detail.S1.0.conv.weight", "head.conv_out.1.weight", "aux", COINCHEUNG),
+    Kind(
+        reading="mmsegmentation",
+        mark="backbone.detail.detail_branch.0.0.conv.weight",
+        head="decode_head.conv_seg.weight",
+        auxiliary="auxiliary_head.",
+        names=MMSEGMENTATION,
+    ),
+)
+# By the number of classes what CoinCheung trained on: the data set, and its mean and deviation.
+COINCHEUNG_DATA: dict[int, tuple[str, Normalisation]] = {
+    19: ("cityscapes", ((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115))),
+    171: ("cocostuff", ((0.46962251, 0.4464104, 0.40718787), (0.27469736, 0.27012361, 0.28515933))),
+    150: ("ADE20K", ((0.49343230, 0.46819794, 0.43106043), (0.25680755, 0.25506608, 0.27422913))),
+}
+OLDER = "in the format that CoinCheung/BiSeNet had before July 2021; take one of its release's files"
+
+
+def convert(
+    path: str | Path, classes: Sequence[str] = (), normalisation: Normalisation | None = None
+) -> tuple[BiSeNetV2, str]:
+    """The network of a public checkpoint, in `eval()`, and what was found in the file, in a few words.
+
+    `classes` names the classes where the file does not; `normalisation` is mean and standard deviation of red, green
+    and blue in [0, 1], for weights that were trained on other data than the published ones. ValueError, which says
+    what it is, for a file that is anything else; FileNotFoundError.
+    """
+    content = _loaded(Path(path))
+    kind, tensors = _recognised(path, content)
+    num_classes = len(tensors[kind.head])
+    named, names = _class_names(path, kind, content, num_classes, tuple(classes))
+    data, (mean, std) = _normalisation(path, kind, num_classes, normalisation)
+    config = ModelConfig(num_classes, booster=(), reading=kind.reading, mean=mean, std=std)  # type: ignore[arg-type]
+    network = BiSeNetV2(config)
+    network.load_state_dict(_fitting(path, network, _renamed(path, kind, tensors)))
+    network.classes = names
+    found = f"{kind.reading}, {num_classes} classes ({named}), mean and deviation {data}"
+    return network.eval(), found
+
+
+def _loaded(path: Path) -> Any:
+    """What `torch.save` wrote, if it is nothing but tensors, texts and numbers in lists and dictionaries."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+)", str(error))
+        if foreign is None:
+            raise ValueError(f"{path} is no file of torch.save, or is damaged: is the download complete?") from error
+        raise ValueError(
+            f"{path} holds more than tensors ({foreign[1]}), which could run code and is not read; where that package "
+            "is installed, and if you trust the file, torch.save its 'state_dict' alone and convert that"
+        ) from error
+    except Exception as error:  # of many kinds: zip files, archives of TorchScript, files that break off
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} cannot be read as a file of torch.save ({reason}); is it whole?") from error
+
+
+def _recognised(path: str | Path, content: Any) -> tuple[Kind, dict[str, Tensor]]:
+    """The kind of a checkpoint and its tensors by their names, without the prefix of a parallel wrapper."""
+    tensors = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(tensors, Mapping) or not tensors:
+        raise ValueError(f"{path} holds a {type(content).__name__} and no tensors by name: it is no checkpoint")
+    if any(isinstance(value, Mapping) for value in tensors.values()):
+        inside = ", ".join(map(str, list(tensors)[:3]))
+        raise ValueError(
+            f"{path} is nested ({inside}): a backbone to begin training with, without a head; take a trained network"
+        )
+    tensors = {str(name).removeprefix("module."): value for name, value in tensors.items()}
+    if odd := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{path} is no checkpoint that is known here: {odd[0]!r} in it is no tensor")
+    for kind in KINDS:
+        if kind.mark in tensors and kind.head in tensors:
+            return kind, tensors
+        if kind.mark in tensors:
+            older = any(name.startswith("head.conv_out.") for name in tensors)
+            raise ValueError(f"{path} is {OLDER}" if older else f"{path} has no {kind.head}: a network without a head")
+    some = ", ".join(list(tensors)[:3])
+    raise ValueError(
+        f"{path} is of another network: it holds {some}, ...; known are BiSeNet V2 of CoinCheung and mmsegmentation"
+    )
+
+
+def _renamed(path: str | Path, kind: Kind, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of inference by our names, floating point as float32."""
+    ours = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(kind.auxiliary):
+            ours[_our_name(name, kind)] = tensor.float() if tensor.is_floating_point() else tensor
+    return ours
+
+
+def _our_name(name: str, kind: Kind) -> str:
+    """One of theirs by our name; a name that we do not know stays as it is."""
+    pattern, ours = next(((p, o) for p, o in kind.names if re.match(p, name)), ("", ""))
+    renamed = re.sub(f"^{pattern}", ours, name) if pattern else name
+    for part, place in LAYER if kind.reading == "mmsegmentation" else ():
+        renamed = re.sub(part, place, renamed)
+    return re.sub(r"\.bn\.(?=\w+$)", ".1.", re.sub(r"\.conv\.(?=\w+$)", ".0.", renamed))
+
+
+def _fitting(path: str | Path, network: BiSeNetV2, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, and the counters of batch normalisation, which have no effect here, where they are missing."""
+    wanted = network.state_dict()
+    counters = {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")}
+    tensors = {**counters, **tensors}
+    if missing := sorted({*wanted} - {*tensors}):
+        raise ValueError(f"{path} is not whole: it has nothing for {', '.join(missing[:3])}")
+    if left := sorted({*tensors} - {*wanted}):
+        raise ValueError(f"{path} is of a network that differs: it has {', '.join(left[:3])} besides")
+    for name, value in wanted.items():
+        if tensors[name].shape != value.shape:
+            found, rule = tuple(tensors[name].shape), tuple(value.shape)
+            raise ValueError(f"{path} is of a network that differs: {name} is {found}, it must be {rule}")
+        if not tensors[name].isfinite().all():
+            raise ValueError(f"{path} is damaged: {name} holds numbers that are not finite")
+    return dict(tensors)
+
+
+def _class_names(
+    path: str | Path, kind: Kind, content: Mapping[str, Any], num_classes: int, given: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """Where the names of the classes are from, and the names."""
+    if given:
+        if len(given) != num_classes:
+            raise ValueError(f"{len(given)} names of classes were given; {path} has {num_classes} classes")
+        return "names as given", given
+    meta = content.get("meta")
+    known: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
+    of_file = known.get("CLASSES") or (known.get("dataset_meta") or {}).get("classes") or ()
+    if len(of_file) == num_classes:
+        return "names from the file", tuple(map(str, of_file))
+    data = COINCHEUNG_DATA.get(num_classes, ("",))[0] if kind.reading == "coincheung" else ""
+    if data in DATASETS:
+        return f"taken for those of {data}", DATASETS[data].classes
+    return "without names, which --classes gives", ()
+
+
+def _normalisation(
+    path: str | Path, kind: Kind, num_classes: int, given: Normalisation | None
+) -> tuple[str, Normalisation]:
+    """Whose mean and deviation these are, and both."""
+    if given:
+        return "as given", given
+    if kind.reading == "mmsegmentation":
+        return "of ImageNet", (MEAN, STD)
+    if num_classes not in COINCHEUNG_DATA:
+        known = ", ".join(f"{number} ({data})" for number, (data, _) in COINCHEUNG_DATA.items())
+        raise ValueError(
+            f"{path} has {num_classes} classes, published are {known}: give --mean and --std of the images that it "
+            "was trained on, red, green and blue in 0 to 1"
+        )
+    data, values = COINCHEUNG_DATA[num_classes]
+    return f"those of {data}", values
