@@ -76,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(batch)
     _add_data_root(batch)
     _add_batch(batch)
+    batch.add_argument("--weights", metavar="FILE", help="a network to look at in the pictures of Figures 8 to 10")
     _add_execution(batch)
 
     ahead = command("plan", _plan, "Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.")
@@ -165,6 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
     timed.add_argument("--engines", nargs="+", metavar="NAME", help=which)
     which = f"some of: {', '.join(speed.PRECISIONS)} (default: all that can be had here)"
     timed.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
+    timed.add_argument("--weights", type=Path, metavar="FILE", help="time the network of this file alone")
     instead = timed.add_mutually_exclusive_group()
     ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
     instead.add_argument("--ours", action="store_true", help=ours)
@@ -222,9 +224,10 @@ def _batch(module: str) -> Any:
 def _reproduce(arguments: argparse.Namespace) -> None:
     reproduce = _batch("reproduce")
     paths = reproduce.notebooks(arguments.only)
-    values = (arguments.dataset, arguments.scale, arguments.seeds, True, _absolute(arguments.data_root))
+    given = [_absolute(path) for path in (arguments.data_root, arguments.weights)]
+    parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
     try:
-        index = reproduce.reproduce(paths, reproduce.Parameters(*values), _execution(arguments))
+        index = reproduce.reproduce(paths, parameters, _execution(arguments))
     except reproduce.NotebooksFailedError as error:
         raise CommandError(str(error)) from error
     print(f"index: {index}\nresults: {_batch('page').build()}")
@@ -366,7 +369,9 @@ def _cost(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    idle = ["limit"] * arguments.training + ["only", "engines", "precisions"] * (arguments.training or arguments.ours)
+    idle = ["limit"] * arguments.training + ["only", "engines", "precisions", "weights"] * (
+        arguments.training or arguments.ours
+    )
     if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
         which = "--training" if arguments.training else "--ours"
         raise CommandError(f"{which} does not take {', '.join(given)}: it times its own ways, all of them")
@@ -382,7 +387,13 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _bench_networks(arguments: argparse.Namespace, iterations: int) -> None:
-    effort, failed = {"iterations": iterations, "limit": arguments.limit}, []
+    effort: dict[str, Any] = {"iterations": iterations, "limit": arguments.limit}
+    failed: list[str] = []
+    if arguments.weights:
+        if arguments.only is not None:
+            raise CommandError("--only and --weights exclude each other: a file is timed alone")
+        arguments.only, effort["more"] = [], [peers.of_file(arguments.weights)]
+        BiSeNetV2.load(arguments.weights)  # a file that is none is said before anything is timed
     for engine, precision in speed.combinations(arguments.engines, arguments.precisions):
         of_engine = speed.bench(arguments.only, engine=engine, precision=precision, **effort)
         failed += [f"{name} ({engine}, {precision})" for name in of_engine]

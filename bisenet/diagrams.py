@@ -1,4 +1,4 @@
-"""Figures 3 to 7 of the paper, drawn from a network: another `ModelConfig`, another picture.
+"""Table 1 and Figures 3 to 7 of the paper, from a network: another `ModelConfig`, another table, another picture.
 
 Kernels, strides, channels, repeats and sizes are read from the modules and from one pass on the "meta" device, where
 tensors have shapes and no numbers. Written down here is only what a module does not tell: how the arrows run, and the
@@ -15,14 +15,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 from torch import Tensor, nn
 
 from bisenet.config import Size
-from bisenet.cost import PAPER_INPUT
-from bisenet.model import BilateralGuidedAggregation, BiSeNetV2, ContextEmbedding, GatherExpansion, Stem
+from bisenet.cost import PAPER_INPUT, paper_cost
+from bisenet.model import (
+    BilateralGuidedAggregation,
+    BiSeNetV2,
+    ContextEmbedding,
+    ConvBN,
+    GatherExpansion,
+    PublicBoosterHead,
+    Stem,
+)
 
 # Tints of Okabe and Ito's colours, told apart by colour-blind readers too; the same kind has the same in every figure.
 CONV, DEPTHWISE, RESAMPLE = "convolution", "depth-wise", "resampling"
@@ -72,7 +81,7 @@ def trace(model: BiSeNetV2, size: Size = PAPER_INPUT) -> Traced:
     ghost(images)
     features = ghost.features(images)
     for position, head in ghost.booster.items():
-        head(features[position], size, classify_first=False)
+        head(features[position])
     return traced
 
 
@@ -98,10 +107,11 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     """What a chain consists of; a convolution with nothing but its normalisation and ReLU is one."""
     if not isinstance(module, nn.Sequential):
         return [module]
-    first, *after = module
-    if isinstance(first, nn.Conv2d) and all(isinstance(m, (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)) for m in after):
+    parts = list(module)
+    after = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)
+    if parts and isinstance(parts[0], nn.Conv2d) and all(isinstance(part, after) for part in parts[1:]):
         return [module]
-    return [layer for part in module for layer in _layers(part)]
+    return [layer for part in parts for layer in _layers(part)]
 
 
 def _step(layer: nn.Module) -> tuple[str, str]:
@@ -136,13 +146,65 @@ def _brief(layer: nn.Module) -> str:
 
 
 def _expansion(layer: Any) -> int:
-    gather = layer.main[0][0]
-    return gather.out_channels // gather.in_channels
+    """By how much the channels of a gather-and-expansion layer grow before its projection."""
+    gather, projection = layer.main[0][0], layer.main[-1][0]
+    return projection.in_channels // gather.in_channels
 
 
 def _shape(shape: Shape) -> str:
     channels, height, width = shape
     return f"{height}×{width}×{channels}"
+
+
+# --- Table 1 --------------------------------------------------------------------------------------------------------
+
+COLUMNS = ["stage", "opr", "k", "c", "e", "s", "r", "output size", "parameters", "GFLOPs"]
+OPERATIONS = {  # as the paper names them; "Conv2d" there has batch normalisation and ReLU behind it
+    "ConvBN": "Conv2d",
+    "Conv2d": "convolution",
+    "GatherExpansion": "GE",
+    "ContextEmbedding": "CE",
+    "BilateralGuidedAggregation": "BGA",
+}
+
+
+def table(model: BiSeNetV2) -> pd.DataFrame:
+    """Table 1 of the paper, to the end of the network and with its cost: one line for layers in a row that are equal.
+
+    Operation, largest kernel k in it, output channels c, expansion e, stride s, repeats r. Booster heads have no line,
+    and neither has interpolation, which costs nothing: the lines add up to the network's cost at inference.
+    """
+    traced, cost = trace(model), paper_cost(model).by_module
+    names = {module: name for name, module in traced.model.named_modules()}
+    lines = []
+    for stage, module in _stages(traced.model):
+        for (*layer, size), equal in itertools.groupby(_layers(module), lambda each: _line(traced, each)):
+            run = list(equal)
+            parameters = sum(parameter.numel() for each in run for parameter in each.parameters())
+            gflops = sum(cost.get(names[each], 0.0) for each in run)
+            lines.append((stage, *layer, len(run), size, parameters, gflops))
+    return pd.DataFrame(lines, columns=COLUMNS).set_index("stage")
+
+
+def _stages(model: BiSeNetV2) -> list[tuple[str, nn.Module]]:
+    """All stages that take part in inference, named as in `BiSeNetV2.features`, and the two layers of the head."""
+    branches = {"detail.": model.detail, "": model.semantic}
+    stages = [(at + n, m) for at, branch in branches.items() if branch is not None for n, m in branch.named_children()]
+    merged: list[tuple[str, nn.Module]] = [("aggregation", model.aggregation), ("refinement", model.refinement)]
+    return [*stages, *merged, ("head", model.head.conv), ("head", model.head.classifier)]
+
+
+def _line(traced: Traced, layer: Any) -> tuple[str | int, ...]:
+    """Operation, k, c, e, s and output size of a layer."""
+    name = type(layer).__name__
+    convolutions = [each for each in layer.modules() if isinstance(each, nn.Conv2d)]
+    operation = OPERATIONS.get(name, name)
+    if isinstance(layer, ConvBN) and convolutions[0].groups > 1:
+        operation = f"depth-wise {operation}"
+    kernel = max((max(each.kernel_size) for each in convolutions), default="-")
+    expansion = _expansion(layer) if isinstance(layer, GatherExpansion) else "-"
+    (_, before, _), (channels, height, width) = traced.inputs[layer], traced.outputs[layer]
+    return operation, kernel, channels, expansion, before // height, f"{height}×{width}"
 
 
 # --- how it is drawn ------------------------------------------------------------------------------------------------
@@ -254,22 +316,39 @@ AGGREGATION = {
 
 def overview(model: BiSeNetV2) -> Figure:
     """Figure 3: the branches stage by stage, where they meet, and the heads; dotted is what serves training only."""
-    traced, sheet = trace(model), Sheet(10.2, 4.0)
+    traced = trace(model)
     ghost = traced.model
+    sheet = Sheet(10.5 if len(ghost.refinement) else 9.3, 4.0)
     sheet.text(0.45, 1.5, f"image\n{_shape(traced.inputs[ghost])}")
-    meet = sheet.box(7.5, 1.5, AGGREGATION[ghost.config.aggregation], BLOCK, 1.05, 0.6)
+    meet = sheet.box(7.5, 1.5, _meeting(traced), BLOCK, 1.05, 0.6)
     for title, branch, y in (("Detail Branch", ghost.detail, 0.75), ("Semantic Branch", ghost.semantic, 2.25)):
         if branch is not None:
             sheet.text(1.04, y - 0.45, title, ha="left", fontweight="bold")
             last = _branch(sheet, traced, branch, y)
             sheet.line(last.right, (meet.x, y), meet.top if y < meet.y else meet.bottom)
-    head = sheet.box(8.65, meet.y, _head(ghost.head), BLOCK, 0.75, 0.6)
-    sheet.line(meet.right, head.left)
-    shape = traced.inputs[ghost.head]
-    sheet.text(7.58, 1.92, f"{_shape(shape)}, 1/{traced.inputs[ghost][1] / shape[1]:g}", ha="left", fontsize=6.5)
-    sheet.line(head.right, (9.2, head.y))
-    sheet.text(9.66, head.y, f"logits\n{_shape(traced.outputs[ghost])}")
+    _behind(sheet, traced, meet)
     return sheet.done()
+
+
+def _meeting(traced: Traced) -> str:
+    """What the box says where the branches meet; what the Semantic Branch alone ends with is enlarged there."""
+    small, large = traced.outputs[traced.model.aggregation], traced.inputs[traced.model.head]
+    text = AGGREGATION[traced.model.config.aggregation]
+    return text if small == large else f"{text}\n{_upsample(small, large)[0]}"
+
+
+def _behind(sheet: Sheet, traced: Traced, meet: Box) -> None:
+    """What follows where the branches meet: the layers before the head, if there are any, and the head."""
+    ghost, shape = traced.model, traced.inputs[traced.model.head]
+    sheet.text(meet.x + 0.08, meet.y + 0.42, _ratio(traced, shape), ha="left", fontsize=6.5)
+    last = meet
+    if len(ghost.refinement):
+        last = sheet.box(meet.x + 1.25, meet.y, f"refinement\n{_stage(ghost.refinement)[0]}", BLOCK, 1.02, 0.6)
+        sheet.line(meet.right, last.left)
+    head = sheet.box(last.x + 1.2, meet.y, _head(ghost.head), BLOCK, 0.9, 0.6)
+    sheet.line(last.right, head.left)
+    sheet.line(head.bottom, (head.x, head.y + 0.6))
+    sheet.text(head.x, head.y + 0.78, f"logits\n{_shape(traced.outputs[ghost])}")
 
 
 def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
@@ -281,13 +360,16 @@ def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
         box = sheet.box(1.55 + 1.18 * place, y, f"{name}\n{text}", kind, 1.02, 0.6)
         sheet.line(*points, box.left)
         points = (box.right,)
-        shape = traced.outputs[stage]
-        ratio = traced.inputs[traced.model][1] / shape[1]
-        sheet.text(box.x, y + 0.4, f"{_shape(shape)}, 1/{ratio:g}", fontsize=6.5)
+        sheet.text(box.x, y + 0.4, _ratio(traced, traced.outputs[stage]), fontsize=6.5)
         if name in booster:
             head = sheet.box(box.x, y + 1.1, f"booster {_head(booster[name])}", BLOCK, 1.02, 0.5)
             sheet.line((box.x, y + 0.5), head.top, style=":")
     return box
+
+
+def _ratio(traced: Traced, shape: Shape) -> str:
+    """A shape, and its part of the image's side."""
+    return f"{_shape(shape)}, 1/{traced.inputs[traced.model][1] / shape[1]:g}"
 
 
 def _head(head: Any) -> str:
@@ -317,24 +399,30 @@ def stem_and_context(model: BiSeNetV2) -> Figure:
 
 
 def gather_expansion(model: BiSeNetV2) -> Figure:
-    """Figure 5, b and c: the first gather-and-expansion layers with stride 1 and with stride 2."""
+    """Figure 5, b and c: the first gather-and-expansion layers with stride 1 and with stride 2, where it has them."""
     traced, sheet = trace(model), Sheet(9.6, 6.1)
+    layers = traced.of_kind(GatherExpansion)
     for x, title, identity in ((1.5, "(b) stride 1", True), (5.9, "(c) stride 2", False)):
-        layers = traced.of_kind(GatherExpansion)
-        name, layer = next(pair for pair in layers if isinstance(pair[1].shortcut, nn.Identity) == identity)
-        above = sheet.start(x, f"{title}, expansion {_expansion(layer)}: {name}", traced.inputs[layer])
-        last = sheet.column(above, x, 1.1, traced.steps(layer.main))
-        total = sheet.sign(x, last.y + PITCH, "+")
-        sheet.elbow(last, total, _shape(traced.outputs[layer.main]))
-        if identity:
-            sheet.line(above.bottom, (x, 0.72), (x + 1.3, 0.72), (x + 1.3, total.y), total.right)
-        else:
-            short = sheet.column(above, x + 2.3, 1.1, traced.steps(layer.shortcut))
-            sheet.line(short.bottom, (short.x, total.y), total.right)
-        sheet.end(
-            sheet.column(total, x, total.y + 0.6, [("ReLU", POINTWISE, traced.outputs[layer])]), traced.outputs[layer]
-        )
+        found = [pair for pair in layers if isinstance(pair[1].shortcut, nn.Identity) == identity]
+        if found:
+            name, layer = found[0]
+            above = sheet.start(x, f"{title}, expansion {_expansion(layer)}: {name}", traced.inputs[layer])
+            _gathered(sheet, traced, above, layer)
     return sheet.done()
+
+
+def _gathered(sheet: Sheet, traced: Traced, above: Box, layer: Any) -> None:
+    """One gather-and-expansion layer, below its title."""
+    x, shape = above.x, traced.outputs[layer]
+    last = sheet.column(above, x, 1.1, traced.steps(layer.main))
+    total = sheet.sign(x, last.y + PITCH, "+")
+    sheet.elbow(last, total, _shape(traced.outputs[layer.main]))
+    if isinstance(layer.shortcut, nn.Identity):
+        sheet.line(above.bottom, (x, 0.72), (x + 1.3, 0.72), (x + 1.3, total.y), total.right)
+    else:
+        short = sheet.column(above, x + 2.3, 1.1, traced.steps(layer.shortcut))
+        sheet.line(short.bottom, (short.x, total.y), total.right)
+    sheet.end(sheet.column(total, x, total.y + 0.6, [("ReLU", POINTWISE, shape)]), shape)
 
 
 def guided_aggregation(model: BiSeNetV2) -> Figure:
@@ -342,7 +430,7 @@ def guided_aggregation(model: BiSeNetV2) -> Figure:
     traced, sheet = trace(model), Sheet(9.6, 6.9)
     _, bga = traced.of_kind(BilateralGuidedAggregation)[0]
     fine, coarse = traced.outputs[bga.detail_keep], traced.outputs[bga.semantic_keep]
-    upsample = _upsample(coarse, fine)
+    upsample = _upsample(coarse, fine, bga.upsampling)
     sigmoid = [("sigmoid", POINTWISE, shape) for shape in (fine, coarse)]
     detail = sheet.start(1.2, "Detail Branch", traced.inputs[bga.detail_keep])
     semantic = sheet.start(8.4, "Semantic Branch", traced.inputs[bga.semantic_keep])
@@ -365,18 +453,33 @@ def guided_aggregation(model: BiSeNetV2) -> Figure:
 
 
 def heads(model: BiSeNetV2) -> Figure:
-    """Figure 7: the segmentation head, and those of the booster; in training the last two steps are the loss's."""
+    """Figure 7: the segmentation head, and those of the booster; in training the last step of each is the loss's."""
     traced = trace(model)
-    named: dict[str, Any] = {"aggregation": traced.model.head, **traced.model.booster}
-    sheet = Sheet(2 * len(named), 3.9)
-    for place, (position, head) in enumerate(named.items()):
-        x, small = 1 + 2 * place, traced.outputs[head.conv]
-        title = "head" if head is traced.model.head else "booster head"
-        above = sheet.start(x, f"{title} at {position}", traced.inputs[head])
-        steps = [_upsample(small, traced.inputs[head.classifier]), *traced.steps(head.classifier)]
-        sheet.end(sheet.column(above, x, 1.1, [*traced.steps(head.conv), *steps]), traced.outputs[head])
+    ghost, (_, *size) = traced.model, traced.inputs[traced.model]
+    before = "refinement" if len(ghost.refinement) else "aggregation"
+    named: dict[str, Any] = {before: ghost.head, **ghost.booster}
+    chains = [_head_steps(traced, head) for head in named.values()]
+    sheet = Sheet(2 * len(named), 1.65 + PITCH * (1 + max(map(len, chains))))
+    for place, ((position, head), steps) in enumerate(zip(named.items(), chains, strict=True)):
+        title = "head" if head is ghost.head else "booster head"
+        above, small = sheet.start(1 + 2 * place, f"{title} at {position}", traced.inputs[head]), _logits(traced, head)
+        large = (small[0], *size)
+        sheet.end(sheet.column(above, above.x, 1.1, [*steps, _upsample(small, large)]), large)
     return sheet.done()
 
 
-def _upsample(small: Shape, large: Shape) -> Step:
-    return f"bilinear, ×{large[1] / small[1]:g}", RESAMPLE, small
+def _logits(traced: Traced, head: Any) -> Shape:
+    return traced.outputs[head.classifier]
+
+
+def _head_steps(traced: Traced, head: Any) -> list[Step]:
+    """The boxes of a head up to its classifier."""
+    if not isinstance(head, PublicBoosterHead):
+        return traced.steps(head.conv, head.classifier)
+    small, large = traced.outputs[head.conv], traced.inputs[head.conv2]
+    between = [_upsample(small, large, "nearest")] if small != large else []
+    return [*traced.steps(head.conv), *between, *traced.steps(head.conv2, head.classifier)]
+
+
+def _upsample(small: Shape, large: Shape, mode: str = "bilinear") -> Step:
+    return f"{mode}, ×{large[1] / small[1]:g}", RESAMPLE, small

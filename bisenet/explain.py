@@ -114,9 +114,10 @@ def strengths(model: BiSeNetV2, image: np.ndarray, size: Size) -> Maps:
 
 @torch.inference_mode()
 def gates(model: BiSeNetV2, image: np.ndarray, size: Size) -> Maps:
-    """What Bilateral Guided Aggregation multiplies each branch with: "detail" (C, h, w), "semantic" (C, h/4, w/4).
+    """What Bilateral Guided Aggregation multiplies the details with: "detail" (C, h, w), "semantic" (C, h/4, w/4).
 
-    Values are in (0, 1). ValueError for a network that merges its branches in another way.
+    Both are made by the Semantic Branch; the first acts at 1/8 and the second at 1/32. Values are in (0, 1). ValueError
+    for a network that merges its branches in another way.
     """
     if not isinstance(model.aggregation, BilateralGuidedAggregation):
         raise ValueError(f"gates are of aggregation 'bga', this network's is {model.config.aggregation!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -35,6 +36,7 @@ class Parameters:
     seeds: Sequence[int] = (0,)
     train: bool = False
     data_root: str = ""
+    weights: str = ""
 
     def __post_init__(self) -> None:
         choose("dataset", self.dataset, DATASETS)
@@ -48,8 +50,9 @@ class Parameters:
             raise ValueError(f"seeds is {seeds!r}, each may stand there once: two equal runs are no spread")
         if type(self.train) is not bool:
             raise ValueError(f"train is {self.train!r}, it must be a boolean (papermill: -y 'train: true')")
-        if not isinstance(self.data_root, str):
-            raise ValueError(f"data_root is {self.data_root!r}, it must be a path as text, empty for the default")
+        for name in ("data_root", "weights"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name} is {value!r}, it must be a path as text, empty for the default")
 
     @property
     def setting(self) -> str:
@@ -182,21 +185,40 @@ def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> l
     elif not path.is_file():
         return []
     print(f"{row.id}: {'the shipped weights' if path == SHIPPED_WEIGHTS else 'yours'}")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = BiSeNetV2.load(path).to(device)
-    scores = (predict(model, image, run.training.test_size, device, protocol) for image in images)
+    return _class_maps(path, images, parameters, protocol)
+
+
+def segment_with_given(images: Sequence[np.ndarray], parameters: Parameters) -> dict[str, list[np.ndarray]]:
+    """Class maps by the network of the parameter `weights`, by the name of its file; empty without one.
+
+    It sees images at their own size.
+    """
+    if not parameters.weights:
+        return {}
+    return {Path(parameters.weights).stem: _class_maps(parameters.weights, images, parameters, "full")}
+
+
+def _class_maps(
+    weights: str | Path, images: Sequence[np.ndarray], parameters: Parameters, protocol: str
+) -> list[np.ndarray]:
+    model, device = runs.load_for(weights, parameters.dataset)
+    size = paper.recipe(parameters.dataset, parameters.scale).test_size
+    scores = (predict(model, image, size, device, protocol) for image in images)
     return [of_image.argmax(1)[0].cpu().numpy() for of_image in scores]
 
 
 def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2]:
     """The trained networks of some rows, by row id: yours with `train`, otherwise those that came with the repository.
 
-    Of the first seed, on the GPU if there is one; a row without weights is left out. ValueError for a data set that is
-    not seen whole.
+    Of the first seed, on the GPU if there is one; a row without weights is left out. A network that the parameter
+    `weights` names is shown alone, in the place of `table_2.bga`. ValueError for a data set that is not seen whole.
     """
     planned = [runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0]) for row in rows]
     for run in planned:
         _seen_whole(run)
+    if parameters.weights:
+        print(f"in the place of table_2.bga: {Path(parameters.weights).name}")
+        return {"table_2.bga": runs.load_for(parameters.weights, parameters.dataset)[0]}
     paths = {run.row: runs.weights_path(run, mine=parameters.train) for run in planned}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
@@ -215,12 +237,16 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
     """A trained network, images that it has not seen, and the size at which it sees them, (height, width).
 
     With `train` it is that of your own run of Table 2's last row with the first of the seeds, trained first if need
-    be, on its test split and on the GPU if there is one; otherwise that of the repository, on embedded scenes. Prints
-    which. ValueError for a data set that is not seen whole (`_seen_whole`).
+    be, on its test split and on the GPU if there is one; otherwise that of the repository, on embedded scenes. The
+    parameter `weights` names another one, for the test split of the data set. Prints which. ValueError for a data set
+    that is not seen whole (`_seen_whole`).
     """
     row = paper.row("table_2.ohem")
     run = runs.plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
     _seen_whole(run)
+    if parameters.weights:
+        print(f"the weights {Path(parameters.weights).name}")
+        return runs.load_for(parameters.weights, run.dataset)[0], _test_set(run, parameters), run.training.test_size
     if parameters.train:
         collect([row], dataclasses.replace(parameters, seeds=parameters.seeds[:1]))
     else:
@@ -228,9 +254,13 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
         return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
     print(f"the weights of your run {run.name}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = BiSeNetV2.load(runs.weights_path(run)).to(device)
+    return model, _test_set(run, parameters), run.training.test_size
+
+
+def _test_set(run: runs.Run, parameters: Parameters) -> PairDataset:
     options: dict[str, Any] = {"root": parameters.data_root or None, "size": run.training.image_size}
-    test_set = open_dataset(run.dataset, run.training.test_split, **options)
-    return BiSeNetV2.load(runs.weights_path(run)).to(device), test_set, run.training.test_size
+    return open_dataset(run.dataset, run.training.test_split, **options)
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:

@@ -7,8 +7,10 @@ names.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from bisenet.config import Size
 from bisenet.cost import PAPER_FRAME, Cost, measure
 from bisenet.data import choose
 from bisenet.model import BiSeNetV2
+from bisenet.transfer import fingerprint
 
 FRAME: Size = PAPER_FRAME  # Section 5, Inference: the practical input size
 OUR_RATIO = 0.5  # gamma of Table 7: the side of what the network sees, of that of the frame
@@ -34,7 +37,7 @@ class Network:
     """
 
     name: str
-    package: str  # bisenet, pytorchcv, torchvision
+    package: str  # bisenet, pytorchcv, torchvision; "file" for weights of yours, whose path is the builder
     builder: str
     method: str = ""
     backbone: str = "no"
@@ -43,6 +46,11 @@ class Network:
     @property
     def ours(self) -> bool:
         return self.package == "bisenet"
+
+    @property
+    def built(self) -> str:
+        """What it is, for a record: package and builder, of a file its hash."""
+        return f"{self.package} {fingerprint(self.builder) if self.package == 'file' else self.builder}"
 
     @property
     def printed(self) -> dict[str, Any]:
@@ -85,10 +93,15 @@ NETWORKS = (
 )
 
 
+def of_file(weights: Path) -> Network:
+    """A network of yours, to be timed as the others are."""
+    return Network(weights.stem, "file", str(weights))
+
+
 def chosen(names: Sequence[str] | None = None) -> list[Network]:
     """The networks of these names, or all, in our order; ValueError with near matches for an unknown one."""
     known = [network.name for network in NETWORKS]
-    wanted = [choose("network", name, known) for name in names or known]
+    wanted = [choose("network", name, known) for name in (known if names is None else names)]
     return [network for network in NETWORKS if network.name in wanted]
 
 
@@ -108,6 +121,8 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
 
     ModuleNotFoundError where the package is not installed.
     """
+    if network.package == "file":
+        return BiSeNetV2.load(network.builder)
     if network.package == "bisenet":
         config = dataclasses.replace(paper.row(network.builder).model, num_classes=num_classes)
         return BiSeNetV2(config).eval()
@@ -126,5 +141,6 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
 def cost(network: Network, frame: Size = FRAME) -> Cost:
     """What a network costs on what it sees of a frame (`cost.measure`), without the resizing of frame and logits."""
     size = network.seen_of(frame)
-    with torch.device("meta"):
+    without_memory = contextlib.nullcontext() if network.package == "file" else torch.device("meta")
+    with without_memory:
         return measure(build(network, size), size)

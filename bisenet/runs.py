@@ -333,9 +333,9 @@ def _used(dataset: PairDataset, limit: int | None) -> int:
 def test(weights: Path, recipe: TrainConfig, dataset: str, data_root: str | Path | None) -> np.ndarray:
     """Confusion matrix of a weights file by the protocol of a recipe, on its test split.
 
-    ValueError if the network has another number of classes than the data set.
+    ValueError if the network has other classes than the data set.
     """
-    model, device = _loaded(weights, dataset)
+    model, device = load_for(weights, dataset)
     test_set = open_dataset(dataset, recipe.test_split, root=data_root, size=recipe.image_size)
     images = range(_used(test_set, recipe.test_images))
     return evaluate(model, test_set, recipe.test_size, device, images, recipe.protocol).cpu().numpy()
@@ -343,17 +343,21 @@ def test(weights: Path, recipe: TrainConfig, dataset: str, data_root: str | Path
 
 def predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
     """Write the class maps of a split of Cityscapes for its test server (`evaluate.export`)."""
-    model, device = _loaded(weights, "cityscapes")
+    model, device = load_for(weights, "cityscapes")
     dataset = open_dataset("cityscapes", recipe.test_split, root=data_root)
     assert isinstance(dataset, Cityscapes)
     return export(model, dataset, recipe.test_size, device, folder, recipe.protocol)
 
 
-def _loaded(weights: Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:
+def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:
+    """A network on the GPU, if there is one, and that device; ValueError if its classes are not those of a data set."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, classes = BiSeNetV2.load(weights).to(device), len(DATASETS[dataset].classes)
-    if model.config.num_classes != classes:
-        raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {classes}")
+    model, classes = BiSeNetV2.load(weights).to(device), DATASETS[dataset].classes
+    if model.config.num_classes != len(classes):
+        raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {len(classes)}")
+    for number, pair in enumerate(zip(model.classes, classes, strict=False)):
+        if pair[0].casefold() != pair[1].casefold():
+            raise ValueError(f"class {number} of the network is {pair[0]!r}, that of {dataset} is {pair[1]!r}")
     return model, device
 
 

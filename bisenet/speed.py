@@ -137,6 +137,7 @@ def resize(x: Tensor, size: Size) -> Tensor:
 def bench(
     names: Sequence[str] | None = None,
     *,
+    more: Sequence[Network] = (),
     engine: str = EAGER,
     precision: str = "fp32",
     iterations: int = ITERATIONS,
@@ -144,13 +145,13 @@ def bench(
     frame: Size = FRAME,
     folder: Path | None = None,
 ) -> list[str]:
-    """Time networks (`peers.NETWORKS`, by name, or all) on the GPU, or else on the CPU, and print and record each.
+    """Time networks (`peers.NETWORKS`, by name, or all; and `more`) on the GPU or the CPU; print and record each.
 
     The record is written after each network, to `results/speed/` or `folder`, beside what it held already. Returns the
     names of those that failed, such as for want of memory or of a package. ValueError for an unknown name, for an
     engine that cannot do that here (`why_not`), or for a number or limit that leaves nothing to do.
     """
-    networks, device = peers.chosen(names), device_here()
+    networks, device = [*peers.chosen(names), *more], device_here()
     check(iterations, limit)
     if problem := why_not(engine, precision):
         raise ValueError(problem)
@@ -347,7 +348,7 @@ def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str
     `gflop` is the arithmetic of the network alone, two for each multiply-accumulate.
     """
     return {
-        "built": f"{network.package} {network.builder}",
+        "built": network.built,
         "input_size": list(network.seen_of(frame)),
         "gflop": 2 * peers.cost(network, frame).gmacs,
         "timing": rounded(timing(seconds[:, :3].sum(1))),

@@ -52,8 +52,9 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
         for record in records.values()
         if speed.place(record) == where
     }
-    order = [network.name for network in NETWORKS]
-    table = pd.DataFrame(columns).reindex(order).dropna(how="all")
+    found = pd.DataFrame(columns)
+    known = [network.name for network in NETWORKS]
+    table = found.reindex([*known, *found.index.difference(known)]).dropna(how="all")
     return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak, frames timed")
 
 

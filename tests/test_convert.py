@@ -6,6 +6,7 @@
 import copy
 import functools
 import json
+import re
 import sys
 import types
 import zlib
@@ -17,16 +18,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from PIL import Image
 from torch import Tensor, nn
 
-from bisenet import export
+from bisenet import explain, explorer, export, runs
 from bisenet.__main__ import main
 from bisenet.augment import to_tensor
 from bisenet.convert import COINCHEUNG_DATA, convert
 from bisenet.data import DATASETS
 from bisenet.engines import ENGINES, why_not
 from bisenet.model import BiSeNetV2, ModelConfig, upsample
+from bisenet.notebook import Parameters, networks, segment_with_given, subject
 from bisenet.predict import Segmenter
+from bisenet.readings import READINGS
+from bisenet.transfer import fingerprint
 
 NAMES = ("coincheung", "mmsegmentation")
 DATA = Path(__file__).parent / "data"
@@ -170,6 +175,15 @@ def test_converted_photograph(converted: tuple[str, Path]) -> None:
         close(logits, name, wanted)
 
 
+def logits_of(frame: np.ndarray, name: str, path: Path) -> np.ndarray:
+    """Of a frame, by the network that was compared with the original, and the mean and deviation of the fixture."""
+    told = fixture(name)["photo"]["mean_and_std"]
+    mean, std = (np.array(told[key], np.float32) / (255 if name == "mmsegmentation" else 1) for key in ("mean", "std"))
+    images = torch.from_numpy((frame / np.float32(255) - mean) / std).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        return network(name)(images.contiguous())[0].numpy()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_converted_in_every_engine(converted: tuple[str, Path], engine: str) -> None:
     """The logits of pixels seen at 64x128 are those of the network that was compared with the original."""
@@ -177,11 +191,7 @@ def test_converted_in_every_engine(converted: tuple[str, Path], engine: str) -> 
     if why_not(engine, "fp32", CPU):
         pytest.skip(why_not(engine, "fp32", CPU))
     frame = generator("frame").integers(0, 256, (64, 128, 3), dtype=np.uint8)
-    segmenter, model = Segmenter(path, size=(64, 128), engine=engine), network(name)
-    mean, std = (np.array(values, np.float32) for values in BiSeNetV2.load(path).normalisation)
-    images = torch.from_numpy((frame / np.float32(255) - mean) / std).permute(2, 0, 1)[None]
-    with torch.no_grad():
-        wanted = model(images.contiguous())[0].numpy()
+    segmenter, wanted = Segmenter(path, size=(64, 128), engine=engine), logits_of(frame, name, path)
     assert np.abs(segmenter.logits(frame) - wanted).max() <= 1e-4 * np.abs(wanted).max()
     assert segmenter.classes == DATASETS["cityscapes"].classes
 
@@ -195,6 +205,59 @@ def test_converted_in_every_format(converted: tuple[str, Path], form: str, tmp_p
     values = generator("input 64x128").standard_normal(case["input_shape"]).astype(np.float32)
     with torch.no_grad():
         close(export.FORMATS[form].load(target)(torch.from_numpy(values)), name, case["outputs"]["head"])
+
+
+def test_a_whole_graph_normalises_by_the_weights_own_mean(converted: tuple[str, Path], tmp_path: Path) -> None:
+    name, path = converted
+    target, frame = tmp_path / "network.pt", generator("frame").integers(0, 256, (64, 128, 3), dtype=np.uint8)
+    export.export(BiSeNetV2.load(path), "torchscript", export.Graph((64, 128), whole=True), target)
+    classes = export.FORMATS["torchscript"].load(target)(torch.from_numpy(frame)[None])[0].numpy()
+    wanted = logits_of(frame, name, path)
+    best = np.take_along_axis(wanted, classes[None].astype(np.int64), 0)[0]
+    assert (wanted.max(0) - best).max() <= 1e-4 * np.abs(wanted).max()
+
+
+def test_figures_and_explorer_show_a_converted_network(converted: tuple[str, Path]) -> None:
+    name, path = converted
+    parameters = Parameters(scale="smoke", weights=str(path))
+    model, scenes, size = subject(parameters)
+    assert model.config.reading == READINGS[name] and scenes.info.name == "streets"
+    image, labels = scenes.load(0)
+    maps = explain.maps(model, image, labels, int(labels[labels != 255][0]), size)["gradcam"]  # Figure 8
+    assert [each.shape for each in maps.values()] == [(size[0] // side, size[1] // side) for side in (2, 4, 8)]
+    (guided,) = networks([], parameters).values()  # Figure 9
+    assert {gate.shape[0] for gate in explain.gates(guided, image, size).values()} == {128}
+    (classes,) = segment_with_given([image], parameters)[path.stem]  # Figure 10
+    assert classes.shape == labels.shape and segment_with_given([image], Parameters()) == {}
+    figure = explorer.view(model, image, size, 3, 4)
+    assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == list(model.classes)
+
+
+def test_commands_take_a_converted_file(
+    converted: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    _, path = converted
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    assert main(["evaluate", str(path), "--scale", "smoke", "--protocol", "full"]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    picture, classes = tmp_path / "street.png", tmp_path / "predicted"
+    Image.fromarray(photo("coincheung")).save(picture)
+    words = ["--weights", str(path), "--size", "64x96", "--engine", "torch", "--out", str(classes)]
+    assert main(["predict", str(picture), *words]) == 0
+    assert np.asarray(Image.open(classes / "street.png")).shape == (61, 107)
+    assert main(["bench", "--weights", str(path), "--engines", "eager", "--iterations", "1"]) == 0
+    assert re.search(rf"^{path.stem} .* 1 frames$", capsys.readouterr().out, re.MULTILINE)
+    (record,) = (json.loads(file.read_text()) for file in (tmp_path / "speed").glob("*.json"))
+    assert record["networks"][path.stem]["built"] == f"file {fingerprint(path)}"
+    assert main(["bench", "--weights", str(path), "--only", "ENet"]) == 1
+
+
+def test_classes_in_another_order_are_not_evaluated(converted: tuple[str, Path], tmp_path: Path) -> None:
+    model = BiSeNetV2.load(converted[1])
+    model.classes = (model.classes[1], model.classes[0], *model.classes[2:])
+    model.save(tmp_path / "turned.safetensors")
+    with pytest.raises(ValueError, match="class 0 of the network is 'sidewalk', that of cityscapes is 'road'"):
+        runs.load_for(tmp_path / "turned.safetensors", "cityscapes")
 
 
 # --- files that are read -------------------------------------------------------------------------------------------

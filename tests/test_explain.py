@@ -27,7 +27,7 @@ LABELS[20:60, 30:90], LABELS[:10] = 1, IGNORE
 def model() -> BiSeNetV2:
     """A narrow network whose batch normalisation has seen data."""
     torch.manual_seed(0)
-    network = BiSeNetV2(ModelConfig(num_classes=3, width=0.25, head_channels=8))
+    network = BiSeNetV2(ModelConfig(num_classes=3, width=0.25))
     with torch.no_grad():
         network(torch.randn(2, 3, *SIZE))
     return network.eval()

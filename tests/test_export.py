@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bisenet import engines, export, streets
 from bisenet.__main__ import main
-from bisenet.augment import MEAN, resampled, to_tensor
+from bisenet.augment import MEAN, STD, resampled, to_tensor
 from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
 
 NETWORK = BiSeNetV2.load(SHIPPED_WEIGHTS)
@@ -100,8 +100,9 @@ def test_files_say_what_they_are(folder: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(traced["bisenet.json"]) == metadata
     assert {name: json.loads(text) for name, text in metadata.items()} == {
         "num_classes": 19,
+        "classes": [],
         "mean": list(MEAN),
-        "std": list(export.STD),
+        "std": list(STD),
         "given": None,
         "whole": True,
         "seen": list(SIZE),

@@ -32,9 +32,10 @@ def test_statuses_of_gains() -> None:
     assert statuses == ["base", "sign reproduced", *reading]
 
 
-def test_29_of_36_figures_are_reproduced() -> None:
+def test_33_of_36_figures_are_reproduced_and_the_others_near() -> None:
+    """With torchvision's ShuffleNetV2; with that of its authors, in the ledger, they are 34."""
     counts = overview()["GFLOPs"]
-    assert (counts["reproduced"], counts["differs"], sum(counts.values())) == (29, 7, 36)
+    assert (counts["reproduced"], counts["within 0.1 %"], sum(counts.values())) == (33, 3, 36)
 
 
 def overview() -> dict[str, dict[str, int]]:
@@ -80,7 +81,7 @@ def test_a_gain_of_several_tables_is_counted_once() -> None:
 def test_without_records_everything_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "records_folder", lambda: tmp_path)
     recorded = summary.Recorded(mine=False)
-    assert "29" in summary.overview(recorded)
+    assert "33" in summary.overview(recorded)
     assert summary.by_place(recorded) == ""
     table = summary.ablation("table_4", recorded)
     assert report.NOT_RUN in table and "sign" not in table
@@ -108,12 +109,12 @@ def test_readme_says_what_came_with_the_repository() -> None:
 
 def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
-    run = runs.plan(paper.row("table_2.detail"), "camvid", "short", 0)
+    run = runs.plan(paper.row("table_2.detail"), "streets", "short", 0)
     shipped = runs.find(run, mine=False)
     assert shipped
     mine = tmp_path / "runs" / run.name / "record.json"
     mine.parent.mkdir(parents=True)
-    mine.write_text(json.dumps({**shipped, "confusion": np.eye(11, dtype=int).tolist()}))
+    mine.write_text(json.dumps({**shipped, "confusion": np.eye(19, dtype=int).tolist()}))
     edition = tmp_path / "reproduced" / "streets-short"
     edition.mkdir(parents=True)
     for name in ("table_1_architecture", "table_2_components"):  # which lead to other notebooks

@@ -48,7 +48,7 @@ def test_the_straightforward_way_is_the_network(record):
     frame = torch.randn(1, 3, 96, 160)
     with torch.inference_mode():
         images = torch.nn.functional.interpolate(frame, size=(48, 80), mode="bilinear")
-        small = network.head(network.features(images)["aggregation"])
+        small = network.head(network.features(images)["refinement"])
         for once in (True, False):
             logits = small if once else torch.nn.functional.interpolate(small, size=(48, 80), mode="bilinear")
             expected = torch.nn.functional.interpolate(logits, size=(96, 160), mode="bilinear").argmax(1)
