@@ -291,7 +291,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
         matrix = runs.test(arguments.weights, recipe, arguments.dataset, arguments.data_root)
         print_scores(matrix, DATASETS[arguments.dataset].classes)
-        print(f"{arguments.dataset} {split}, protocol {protocol!r}, seen at {height}x{width}")
+        seen = "its own size" if protocol == "full" else f"{height}x{width}"
+        print(f"{arguments.dataset} {split}, protocol {protocol!r}, each image seen at {seen}")
     elif not arguments.predictions:
         raise CommandError("Cityscapes keeps the labels of test to itself: write --predictions and send them there")
 

@@ -69,40 +69,32 @@ class ModelConfig:
             raise ValueError(f"ModelConfig: {problem}")
 
     def _problems(self) -> list[str]:
-        both = self.detail and self.semantic
+        merged, booster, backbones = self.aggregation, self.booster, ("own", *BACKBONES)
+        two = f"with detail={self.detail}, semantic={self.semantic}: two branches need 'bga', 'sum' or 'concat'"
+        knobs = ", ".join(self._own_knobs()) or "the knobs of our own branch"
+        once = set(booster) <= set(BOOSTER_POSITIONS) and len(set(booster)) == len(booster)
         rules = [
             (self.detail or self.semantic, "at least one of detail and semantic must be True"),
+            (merged in AGGREGATIONS, f"aggregation is {merged!r}, not one of {AGGREGATIONS}"),
             (
-                self.aggregation in AGGREGATIONS,
-                f"aggregation is {self.aggregation!r}, not one of {AGGREGATIONS}",
+                (self.detail and self.semantic) == (merged != "none"),
+                f"aggregation is {merged!r} {two}, a single branch needs 'none'",
             ),
-            (
-                both == (self.aggregation != "none"),
-                f"aggregation is {self.aggregation!r} with detail={self.detail}, semantic={self.semantic}: "
-                "two branches need 'bga', 'sum' or 'concat', a single branch needs 'none'",
-            ),
-            (
-                set(self.booster) <= set(BOOSTER_POSITIONS) and len(set(self.booster)) == len(self.booster),
-                f"booster is {self.booster}, each position must be one of {BOOSTER_POSITIONS}, once",
-            ),
-            (self.semantic or not self.booster, "booster heads sit on the Semantic Branch, which is off"),
-            (self.context or "stage5_5" not in self.booster, "booster at stage5_5 needs context=True"),
+            (once, f"booster is {booster}, each position must be one of {BOOSTER_POSITIONS}, once"),
+            (self.semantic or not booster, "booster heads sit on the Semantic Branch, which is off"),
+            (self.context or "stage5_5" not in booster, "booster at stage5_5 needs context=True"),
             (self.gather_kernel in (1, 3), f"gather_kernel is {self.gather_kernel}, not 1 or 3"),
             (0 < self.channel_ratio <= 1, f"channel_ratio (lambda) is {self.channel_ratio}, not in (0, 1]"),
             (self.width > 0, f"width (alpha) is {self.width}, it must be positive"),
             (min(self.std) > 0, f"std is {self.std}, each must be positive"),
-            (
-                self.backbone in ("own", *BACKBONES),
-                f"backbone is {self.backbone!r}, not one of {('own', *BACKBONES)}",
-            ),
+            (self.backbone in backbones, f"backbone is {self.backbone!r}, not one of {backbones}"),
             (
                 self.backbone == "own" or (self.semantic and not self._own_knobs()),
-                f"backbone {self.backbone!r} is the whole Semantic Branch: semantic must be True, and "
-                f"{', '.join(self._own_knobs()) or 'the knobs of our own branch'} as by default",
+                f"backbone {self.backbone!r} is the whole Semantic Branch: it must be there, {knobs} as by default",
             ),
         ]
-        for name in ("num_classes", "expansion", "depth"):
-            rules.append((getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, it must be at least 1"))
+        counts = {name: getattr(self, name) for name in ("num_classes", "expansion", "depth")}
+        rules += [(value >= 1, f"{name} is {value}, it must be at least 1") for name, value in counts.items()]
         return [message for holds, message in rules if not holds]
 
     def _own_knobs(self) -> list[str]:
@@ -131,11 +123,8 @@ class ConvBN(nn.Sequential):
     """Convolution and batch normalisation, and ReLU if asked: x -> relu(bn(conv(x))); "same" padding."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = False):
-        layers: list[nn.Module] = [
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs),
-        ]
-        super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(outputs), *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def depthwise(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, relu: bool = False) -> ConvBN:
@@ -213,11 +202,8 @@ class GatherExpansion(nn.Module):
             double = [depthwise(gathered, expanded, 3, 2), depthwise(expanded, expanded, relu=relu)]
             spatial = double if config.double_depthwise else [depthwise(gathered, expanded, 5, 2, relu)]
             self.shortcut = nn.Sequential(depthwise(inputs, inputs, 3, 2), ConvBN(inputs, outputs, 1))
-        self.main = nn.Sequential(
-            ConvBN(inputs, gathered, config.gather_kernel, relu=True),
-            *spatial,
-            ConvBN(expanded, outputs, 1),
-        )
+        gather = ConvBN(inputs, gathered, config.gather_kernel, relu=True)
+        self.main = nn.Sequential(gather, *spatial, ConvBN(expanded, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.shortcut(x) + self.main(x))
@@ -380,10 +366,9 @@ class BiSeNetV2(nn.Module):
         channels = config.aggregated
         if config.aggregation == "bga":
             self.aggregation: nn.Module = BilateralGuidedAggregation(channels, config.reading)
-        elif config.aggregation == "none":
-            self.aggregation = separable(channels)
         else:
-            self.aggregation = NaiveAggregation(channels, config.aggregation)
+            single = config.aggregation == "none"
+            self.aggregation = separable(channels) if single else NaiveAggregation(channels, config.aggregation)
         layers = [GatherExpansion(channels, channels, 1, 1, config) for _ in range(config.reading.refinement)]
         self.refinement = nn.Sequential(*layers)
         self.head = SegmentationHead(channels, config.head_channels, config.num_classes)
@@ -412,19 +397,13 @@ class BiSeNetV2(nn.Module):
 
         The last one, (N, C, H/8, W/8), is what the head takes.
         """
-        features = self.detail(images) if self.detail else {}
-        detail = features.get("detail.stage3")
-        if self.semantic is None:
-            aggregated = self.aggregation(detail)
-        else:
-            features |= self.semantic(images)
-            semantic = features["stage5_5" if self.config.context else "stage5_4"]
-            if detail is None:
-                fine = features["stage3"].shape[2:]  # 1/8, where the Detail Branch would end
-                aggregated = upsample(self.aggregation(semantic), fine)
-            else:
-                aggregated = self.aggregation(detail, semantic)
-        return {**features, "aggregation": aggregated, "refinement": self.refinement(aggregated)}
+        detail, semantic = ({} if branch is None else branch(images) for branch in (self.detail, self.semantic))
+        features = {**detail, **semantic}
+        ends = ("detail.stage3", "stage5_5" if self.config.context else "stage5_4")
+        merged = self.aggregation(*[features[stage] for stage in ends if stage in features])
+        if self.detail is None:
+            merged = upsample(merged, features["stage3"].shape[2:])  # to 1/8, where the Detail Branch would end
+        return {**features, "aggregation": merged, "refinement": self.refinement(merged)}
 
     def forward(self, images: Tensor, size: Size | None = None) -> Tensor | dict[str, Tensor]:
         """Logits at `size`, (height, width), by default that of the images; training has no use for `size`."""
@@ -440,10 +419,8 @@ class BiSeNetV2(nn.Module):
         Parameters are stored as `dtype`; the statistics of batch normalisation keep their range.
         """
         parameters = dict(self.named_parameters())
-        tensors = {
-            name: (value.to(dtype) if name in parameters else value).contiguous().cpu()
-            for name, value in self.state_dict().items()
-        }
+        state = {k: value.to(dtype) if k in parameters else value for k, value in self.state_dict().items()}
+        tensors = {name: value.contiguous().cpu() for name, value in state.items()}
         write_safetensors(path, tensors, {"config": dataclasses.asdict(self.config), "classes": self.classes})
 
     @classmethod
@@ -451,21 +428,15 @@ class BiSeNetV2(nn.Module):
         """The network of a file that `save` wrote, in `eval()`; ValueError if it is no such file."""
         tensors, metadata = read_safetensors(path)
         try:
-            model = cls(ModelConfig(**_with_reading(metadata["config"])))
+            if "reading" not in (config := metadata["config"]):  # of the former network, without layers before the head
+                channels = dict.fromkeys(("head_channels", "wide_head_channels"), config.pop("head_channels"))
+                config["reading"] = dataclasses.replace(PAPER, refinement=0, **channels)
+            model = cls(ModelConfig(**config))
             model.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{path} was not written by BiSeNetV2.save: {error}") from error
         model.classes = tuple(metadata.get("classes", ()))
         return model.eval()
-
-
-def _with_reading(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of a file; those from before there were readings had no layers between aggregation and head."""
-    if "reading" in config:
-        return config
-    channels = config.pop("head_channels")
-    former = dataclasses.replace(PAPER, refinement=0, head_channels=channels, wide_head_channels=channels)
-    return {**config, "reading": former}
 
 
 def _initialise(module: nn.Module) -> None:
