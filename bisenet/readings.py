@@ -41,16 +41,16 @@ class Reading:
     """One answer to each open point; the defaults are the paper's. ValueError where a value means nothing."""
 
     # Figure 5. "expands": the 3x3 convolution widens C to eC. "keeps": it stays C -> C, and the first depth-wise
-    # convolution widens. Table 3c grows by 0.673 GFLOPs per unit of e; the second would by a tenth of that.
+    # convolution widens. How much Table 3c grows per unit of e; the second would grow by a tenth of that.
     gather: str = "expands"
     # Figure 4a, the convolution after the concatenation: Table 3a (lambda).
     stem_kernel: int = 1
-    # Figure 5, a ReLU after the last depth-wise convolution: none by the growth of Table 5b with d; weak evidence,
-    # since it costs next to nothing.
+    # Figure 5, a ReLU after the last depth-wise convolution: cheap, but with it more than half of the figures lose
+    # their last digit.
     depthwise_relu: bool = False
     # Figure 4b, batch normalisation and ReLU after the last convolution: as drawn there; too cheap to be counted.
     context_norm: bool = False
-    # Figure 6, a ReLU after the last convolution: as drawn there.
+    # Figure 6, a ReLU after the last convolution: as drawn there; a figure more is lost with it than won.
     aggregation_relu: bool = False
     # Figure 6, a bias in the two 1x1 convolutions: as others of this network, none.
     aggregation_bias: bool = False
