@@ -321,7 +321,8 @@ def _convert(arguments: argparse.Namespace) -> None:
     path = arguments.out or Path(f"{arguments.checkpoint.stem}.safetensors")
     network.save(path)
     print(f"{arguments.checkpoint}: {found}\n{path}: written")
-    print(f"its authors show it whole images: {PROGRAM} predict PHOTOGRAPH --weights {path} --size 1024x2048")
+    size = " --size 1024x2048" if network.classes == DATASETS["cityscapes"].classes else ""  # as in their evaluation
+    print(f"to use it: {PROGRAM} predict PHOTOGRAPH --weights {path}{size}")
 
 
 def _export(arguments: argparse.Namespace) -> None:
