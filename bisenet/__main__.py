@@ -76,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(batch)
     _add_data_root(batch)
     _add_batch(batch)
-    batch.add_argument("--weights", metavar="FILE", help="a network to look at in the pictures of Figures 8 to 10")
+    batch.add_argument("--weights", metavar="FILE", help="a network to look at in the quickstart and Figures 8 to 10")
     _add_execution(batch)
 
     ahead = command("plan", _plan, "Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.")
@@ -134,7 +134,9 @@ def make_parser() -> argparse.ArgumentParser:
         "convert", _convert, "Read a checkpoint of CoinCheung/BiSeNet or mmsegmentation into a file of ours."
     )
     foreign.add_argument("checkpoint", type=Path, metavar="FILE", help="such as model_final_v2_city.pth")
-    foreign.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="where the file does not name them")
+    foreign.add_argument(
+        "--classes", nargs="+", default=(), metavar="NAME", help="names, in the place of those in the file"
+    )
     colour: dict[str, Any] = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
     foreign.add_argument("--mean", **colour, help="of the images it was trained on, 0 to 1 (default: the published)")
     foreign.add_argument("--std", **colour, help="their standard deviation")
@@ -166,7 +168,9 @@ def make_parser() -> argparse.ArgumentParser:
     timed.add_argument("--engines", nargs="+", metavar="NAME", help=which)
     which = f"some of: {', '.join(speed.PRECISIONS)} (default: all that can be had here)"
     timed.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
-    timed.add_argument("--weights", type=Path, metavar="FILE", help="time the network of this file alone")
+    timed.add_argument(
+        "--weights", type=Path, metavar="FILE", help="time the network of this file alone, half a side of the frame"
+    )
     instead = timed.add_mutually_exclusive_group()
     ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
     instead.add_argument("--ours", action="store_true", help=ours)
@@ -226,6 +230,8 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     paths = reproduce.notebooks(arguments.only)
     given = [_absolute(path) for path in (arguments.data_root, arguments.weights)]
     parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
+    if arguments.weights:
+        runs.load_for(arguments.weights, arguments.dataset)  # before anything is trained
     try:
         index = reproduce.reproduce(paths, parameters, _execution(arguments))
     except reproduce.NotebooksFailedError as error:
@@ -282,17 +288,18 @@ def _value(text: str, change: str) -> Any:
 def _evaluate(arguments: argparse.Namespace) -> None:
     recipe = paper.recipe(arguments.dataset, arguments.scale)
     split, protocol = arguments.split or recipe.test_split, arguments.protocol or recipe.protocol
-    recipe, (height, width) = dataclasses.replace(recipe, test_split=split, protocol=protocol), recipe.test_size
+    recipe = dataclasses.replace(recipe, test_split=split, protocol=protocol)
+    sized = protocol in ("paper", "padded")  # the others show a file's own pixels, or several sizes
+    seen = f"protocol {protocol!r}" + (f", images seen at {recipe.test_size[0]}x{recipe.test_size[1]}" if sized else "")
     if arguments.predictions:
         if arguments.dataset != "cityscapes":
             raise CommandError(f"--predictions are for the test server of cityscapes, not for {arguments.dataset}")
         paths = runs.predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
-        print(f"{len(paths)} class maps of label ids, images seen at {height}x{width}: {arguments.predictions}")
+        print(f"{len(paths)} class maps of label ids, {seen}: {arguments.predictions}")
     if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
         matrix = runs.test(arguments.weights, recipe, arguments.dataset, arguments.data_root)
         print_scores(matrix, DATASETS[arguments.dataset].classes)
-        seen = "its own size" if protocol == "full" else f"{height}x{width}"
-        print(f"{arguments.dataset} {split}, protocol {protocol!r}, each image seen at {seen}")
+        print(f"{arguments.dataset} {split}, {seen}")
     elif not arguments.predictions:
         raise CommandError("Cityscapes keeps the labels of test to itself: write --predictions and send them there")
 
@@ -319,6 +326,8 @@ def _convert(arguments: argparse.Namespace) -> None:
     normalisation = (tuple(arguments.mean), tuple(arguments.std)) if arguments.mean else None
     network, found = convert(arguments.checkpoint, arguments.classes, normalisation)
     path = arguments.out or Path(f"{arguments.checkpoint.stem}.safetensors")
+    if path.exists():
+        raise CommandError(f"{path} is there already; give --out another name, or move it away")
     network.save(path)
     print(f"{arguments.checkpoint}: {found}\n{path}: written")
     size = " --size 1024x2048" if network.classes == DATASETS["cityscapes"].classes else ""  # as in their evaluation
@@ -395,7 +404,6 @@ def _bench_networks(arguments: argparse.Namespace, iterations: int) -> None:
         if arguments.only is not None:
             raise CommandError("--only and --weights exclude each other: a file is timed alone")
         arguments.only, effort["more"] = [], [peers.of_file(arguments.weights)]
-        BiSeNetV2.load(arguments.weights)  # a file that is none is said before anything is timed
     for engine, precision in speed.combinations(arguments.engines, arguments.precisions):
         of_engine = speed.bench(arguments.only, engine=engine, precision=precision, **effort)
         failed += [f"{name} ({engine}, {precision})" for name in of_engine]

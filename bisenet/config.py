@@ -40,6 +40,8 @@ def _settled(value: Any, kind: Any, what: str) -> Any:
 def _part(kind: Any, value: Any, what: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{what} is {value!r}, it must be a {kind.__name__}, or its fields by name")
+    if unknown := sorted({*value} - {field.name for field in dataclasses.fields(kind)}):
+        raise ValueError(f"{what} has no field {unknown[0]!r}; fields: {', '.join(get_type_hints(kind))}")
     return kind(**value)
 
 

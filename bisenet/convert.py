@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from bisenet.augment import MEAN, STD, Normalisation
 from bisenet.data import DATASETS
 from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.readings import READINGS
 
 # Their names to ours, the first that matches; `conv` and `bn` at the end become the places 0 and 1 of a `ConvBN`.
 COINCHEUNG = (
@@ -116,83 +118,97 @@ def convert(
 ) -> tuple[BiSeNetV2, str]:
     """The network of a public checkpoint, in `eval()`, and what was found in the file, in a few words.
 
-    `classes` names the classes where the file does not; `normalisation` is mean and standard deviation of red, green
-    and blue in [0, 1], for weights that were trained on other data than the published ones. ValueError, which says
-    what it is, for a file that is anything else; FileNotFoundError.
+    `classes` are names in the place of those that the file has, or of none; `normalisation` is mean and standard
+    deviation of red, green and blue in [0, 1], in the place of the published. ValueError, which says what it is, for a
+    file that is anything else; FileNotFoundError.
     """
     content = _loaded(Path(path))
     kind, tensors = _recognised(path, content)
     num_classes = len(tensors[kind.head])
     named, names = _class_names(path, kind, content, num_classes, tuple(classes))
     data, (mean, std) = _normalisation(path, kind, num_classes, normalisation)
-    config = ModelConfig(num_classes, booster=(), reading=kind.reading, mean=mean, std=std)  # type: ignore[arg-type]
-    network = BiSeNetV2(config)
-    network.load_state_dict(_fitting(path, network, _renamed(path, kind, tensors)))
+    network = BiSeNetV2(ModelConfig(num_classes, booster=(), reading=READINGS[kind.reading], mean=mean, std=std))
+    network.load_state_dict(_fitting(path, network, _renamed(kind, tensors)))
     network.classes = names
     found = f"{kind.reading}, {num_classes} classes ({named}), mean and deviation {data}"
     return network.eval(), found
 
 
 def _loaded(path: Path) -> Any:
-    """What `torch.save` wrote, if it is nothing but tensors, texts and numbers in lists and dictionaries."""
+    """What a file holds, if it is nothing but tensors, texts and numbers in lists and dictionaries."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings(action="ignore"):  # of torch.load, about archives that it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, by what the file is
         foreign = re.search(r"(?:GLOBAL|class) ([\w.]+\.\w+)", str(error))
-        if foreign is None:
-            raise ValueError(f"{path} is no file of torch.save, or is damaged: is the download complete?") from error
+        if isinstance(error, pickle.UnpicklingError) and foreign:
+            raise ValueError(
+                f"{path} holds more than tensors ({foreign[1]}), which could run code and is not read; where that "
+                "package is installed, and if you trust the file, torch.save its 'state_dict' alone and convert that"
+            ) from error
         raise ValueError(
-            f"{path} holds more than tensors ({foreign[1]}), which could run code and is not read; where that package "
-            "is installed, and if you trust the file, torch.save its 'state_dict' alone and convert that"
+            f"{path} is no file of tensors that torch.save wrote, or not a whole one (a page that says 'not found', a "
+            "download that broke off, a TorchScript archive, ...); compare its size with that at its origin"
         ) from error
-    except Exception as error:  # of many kinds: zip files, archives of TorchScript, files that break off
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} cannot be read as a file of torch.save ({reason}); is it whole?") from error
 
 
 def _recognised(path: str | Path, content: Any) -> tuple[Kind, dict[str, Tensor]]:
     """The kind of a checkpoint and its tensors by their names, without the prefix of a parallel wrapper."""
-    tensors = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(tensors, Mapping) or not tensors:
+    found = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping) or not found:
         raise ValueError(f"{path} holds a {type(content).__name__} and no tensors by name: it is no checkpoint")
-    if any(isinstance(value, Mapping) for value in tensors.values()):
-        inside = ", ".join(map(str, list(tensors)[:3]))
-        raise ValueError(
-            f"{path} is nested ({inside}): a backbone to begin training with, without a head; take a trained network"
-        )
-    tensors = {str(name).removeprefix("module."): value for name, value in tensors.items()}
-    if odd := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{path} is no checkpoint that is known here: {odd[0]!r} in it is no tensor")
+    _check_flat(path, found)
+    tensors = {str(name).removeprefix("module."): value for name, value in found.items()}
     for kind in KINDS:
-        if kind.mark in tensors and kind.head in tensors:
+        if kind.mark in tensors and kind.head in tensors and tensors[kind.head].ndim == 4:
             return kind, tensors
         if kind.mark in tensors:
             older = any(name.startswith("head.conv_out.") for name in tensors)
             raise ValueError(f"{path} is {OLDER}" if older else f"{path} has no {kind.head}: a network without a head")
+    if "head.classifier.weight" in tensors:
+        raise ValueError(f"{path} has the names of ours: if it is a file of BiSeNetV2.save, give it as it is")
     some = ", ".join(list(tensors)[:3])
     raise ValueError(
         f"{path} is of another network: it holds {some}, ...; known are BiSeNet V2 of CoinCheung and mmsegmentation"
     )
 
 
-def _renamed(path: str | Path, kind: Kind, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _check_flat(path: str | Path, found: Mapping[Any, Any]) -> None:
+    """ValueError for anything but tensors by name: floating point, or the whole numbers of a counter."""
+    if inside := [str(name) for name, value in found.items() if isinstance(value, Mapping)]:
+        if {"detail", "segment"} <= {*inside}:
+            what = "a backbone to begin training with, without a head; take a trained network"
+        else:
+            what = "dictionaries; torch.save the one with the weights alone, and convert that"
+        raise ValueError(f"{path} holds {', '.join(inside[:3])}: {what}")
+    for name, value in found.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{path} is no checkpoint that is known here: {name!r} in it is no tensor")
+        counter = str(name).endswith("num_batches_tracked")
+        if value.layout != torch.strided or value.is_meta or not (value.is_floating_point() or counter):
+            raise ValueError(f"{path}: {name} is {value.dtype}, {value.layout}; weights must be floating point, dense")
+
+
+def _renamed(kind: Kind, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of inference by our names, floating point as float32."""
-    ours = {}
-    for name, tensor in tensors.items():
-        if not name.startswith(kind.auxiliary):
-            ours[_our_name(name, kind)] = tensor.float() if tensor.is_floating_point() else tensor
-    return ours
+    return {
+        _our_name(name, kind): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(kind.auxiliary)
+    }
 
 
 def _our_name(name: str, kind: Kind) -> str:
     """One of theirs by our name; a name that we do not know stays as it is."""
-    pattern, ours = next(((p, o) for p, o in kind.names if re.match(p, name)), ("", ""))
-    renamed = re.sub(f"^{pattern}", ours, name) if pattern else name
+    for theirs, ours in kind.names:
+        name, changed = re.subn(f"^{theirs}", ours, name)
+        if changed:
+            break
     for part, place in LAYER if kind.reading == "mmsegmentation" else ():
-        renamed = re.sub(part, place, renamed)
-    return re.sub(r"\.bn\.(?=\w+$)", ".1.", re.sub(r"\.conv\.(?=\w+$)", ".0.", renamed))
+        name = re.sub(part, place, name)
+    return re.sub(r"\.bn\.(?=\w+$)", ".1.", re.sub(r"\.conv\.(?=\w+$)", ".0.", name))
 
 
 def _fitting(path: str | Path, network: BiSeNetV2, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -221,10 +237,11 @@ def _class_names(
         if len(given) != num_classes:
             raise ValueError(f"{len(given)} names of classes were given; {path} has {num_classes} classes")
         return "names as given", given
-    meta = content.get("meta")
-    known: Mapping[str, Any] = meta if isinstance(meta, Mapping) else {}
-    of_file = known.get("CLASSES") or (known.get("dataset_meta") or {}).get("classes") or ()
-    if len(of_file) == num_classes:
+    meta: Any = content.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    newer = meta.get("dataset_meta")
+    of_file = meta.get("CLASSES") or (newer.get("classes") if isinstance(newer, Mapping) else ())
+    if isinstance(of_file, (list, tuple)) and len(of_file) == num_classes:
         return "names from the file", tuple(map(str, of_file))
     data = COINCHEUNG_DATA.get(num_classes, ("",))[0] if kind.reading == "coincheung" else ""
     if data in DATASETS:

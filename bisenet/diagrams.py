@@ -198,7 +198,8 @@ def _line(traced: Traced, layer: Any) -> tuple[str | int, ...]:
     """Operation, k, c, e, s and output size of a layer."""
     name = type(layer).__name__
     convolutions = [each for each in layer.modules() if isinstance(each, nn.Conv2d)]
-    operation = OPERATIONS.get(name, name)
+    bare = isinstance(layer, ConvBN) and not isinstance(layer[-1], nn.ReLU)
+    operation = "convolution" if bare else OPERATIONS.get(name, name)
     if isinstance(layer, ConvBN) and convolutions[0].groups > 1:
         operation = f"depth-wise {operation}"
     kernel = max((max(each.kernel_size) for each in convolutions), default="-")

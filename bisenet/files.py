@@ -45,7 +45,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
     with Path(path).open("rb") as content:
-        if content.read(2) in (b"PK", b"\x80\x02"):  # how torch.save begins, today and before 2020
+        if content.read(4) in (b"PK\x03\x04", b"\x80\x02\x8a\n"):  # how torch.save begins, today and before 2020
             raise ValueError(f"{path} is a file of PyTorch; what reads it is: python -m bisenet convert {path}")
     try:
         with safe_open(path, "pt") as file:

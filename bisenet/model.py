@@ -72,26 +72,22 @@ class ModelConfig:
         merged, booster, backbones = self.aggregation, self.booster, ("own", *BACKBONES)
         two = f"with detail={self.detail}, semantic={self.semantic}: two branches need 'bga', 'sum' or 'concat'"
         knobs = ", ".join(self._own_knobs()) or "the knobs of our own branch"
+        in_range = min(self.mean) >= 0 and min(self.std) > 0 and max(*self.mean, *self.std) <= 1
+        both, whole = self.detail and self.semantic, self.backbone == "own" or (self.semantic and not self._own_knobs())
         once = set(booster) <= set(BOOSTER_POSITIONS) and len(set(booster)) == len(booster)
         rules = [
             (self.detail or self.semantic, "at least one of detail and semantic must be True"),
             (merged in AGGREGATIONS, f"aggregation is {merged!r}, not one of {AGGREGATIONS}"),
-            (
-                (self.detail and self.semantic) == (merged != "none"),
-                f"aggregation is {merged!r} {two}, a single branch needs 'none'",
-            ),
+            (both == (merged != "none"), f"aggregation is {merged!r} {two}, a single branch needs 'none'"),
             (once, f"booster is {booster}, each position must be one of {BOOSTER_POSITIONS}, once"),
             (self.semantic or not booster, "booster heads sit on the Semantic Branch, which is off"),
             (self.context or "stage5_5" not in booster, "booster at stage5_5 needs context=True"),
             (self.gather_kernel in (1, 3), f"gather_kernel is {self.gather_kernel}, not 1 or 3"),
             (0 < self.channel_ratio <= 1, f"channel_ratio (lambda) is {self.channel_ratio}, not in (0, 1]"),
             (self.width > 0, f"width (alpha) is {self.width}, it must be positive"),
-            (min(self.std) > 0, f"std is {self.std}, each must be positive"),
+            (in_range, f"mean {self.mean} and std {self.std} must be of values in 0 to 1, std above 0: divide by 255"),
             (self.backbone in backbones, f"backbone is {self.backbone!r}, not one of {backbones}"),
-            (
-                self.backbone == "own" or (self.semantic and not self._own_knobs()),
-                f"backbone {self.backbone!r} is the whole Semantic Branch: it must be there, {knobs} as by default",
-            ),
+            (whole, f"backbone {self.backbone!r} is the Semantic Branch, which must be on, {knobs} as by default"),
         ]
         counts = {name: getattr(self, name) for name in ("num_classes", "expansion", "depth")}
         rules += [(value >= 1, f"{name} is {value}, it must be at least 1") for name, value in counts.items()]
@@ -434,8 +430,11 @@ class BiSeNetV2(nn.Module):
             model = cls(ModelConfig(**config))
             model.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise ValueError(f"{path} was not written by BiSeNetV2.save: {error}") from error
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{path} is no network that this version of BiSeNetV2.save writes: {reason}") from error
         model.classes = tuple(metadata.get("classes", ()))
+        if len(model.classes) not in (0, model.config.num_classes):
+            raise ValueError(f"{path} names {len(model.classes)} classes, its network has {model.config.num_classes}")
         return model.eval()
 
 

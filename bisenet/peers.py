@@ -1,8 +1,8 @@
 """Our networks and those that a user could take instead, as rows of data: what Figure 1 and Table 7 compare.
 
-All have random weights, which leave the speed as it is: no activation becomes denormal or infinite. The others come
-from the packages `pytorchcv` (an optional extra) and `torchvision`; a note says where one is not quite what Table 7
-names.
+All have random weights, which leave the speed as it is: no activation becomes denormal or infinite; weights of yours
+can be timed beside them (`of_file`). The others come from the packages `pytorchcv` (an optional extra) and
+`torchvision`; a note says where one is not quite what Table 7 names.
 """
 
 from __future__ import annotations
@@ -94,8 +94,10 @@ NETWORKS = (
 
 
 def of_file(weights: Path) -> Network:
-    """A network of yours, to be timed as the others are."""
-    return Network(weights.stem, "file", str(weights))
+    """A network of yours, to be timed as the others are; ValueError if it is none, or of another number of classes."""
+    if (number := BiSeNetV2.load(weights).config.num_classes) != CLASSES:
+        raise ValueError(f"{weights} has {number} classes; networks are timed with {CLASSES}, those of Cityscapes")
+    return Network(weights.name, "file", str(weights))
 
 
 def chosen(names: Sequence[str] | None = None) -> list[Network]:

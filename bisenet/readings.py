@@ -48,9 +48,9 @@ class Reading:
     # Figure 5, a ReLU after the last depth-wise convolution: cheap, but with it more than half of the figures lose
     # their last digit.
     depthwise_relu: bool = False
-    # Figure 4b, batch normalisation and ReLU after the last convolution: as drawn there; too cheap to be counted.
+    # Figure 4b, batch normalisation and ReLU after the last convolution: none are drawn; too cheap to be counted.
     context_norm: bool = False
-    # Figure 6, a ReLU after the last convolution: as drawn there; a figure more is lost with it than won.
+    # Figure 6, a ReLU after the last convolution: none is drawn; a figure more is lost with it than won.
     aggregation_relu: bool = False
     # Figure 6, a bias in the two 1x1 convolutions: as others of this network, none.
     aggregation_bias: bool = False
@@ -59,7 +59,7 @@ class Reading:
     # Gather-and-expansion layers with stride 1 and e = 1 between aggregation and head, at 1/8. Neither text nor
     # figures have them, all 36 GFLOPs do: Table 5a (growth with alpha), Table 3b (without gather layer), Table 6.
     refinement: int = 2
-    # Figure 7, C_t: what alpha = 1 leaves for the head, and what alpha > 1 does (Table 5a, Large).
+    # Figure 7, C_t: 64 fits every row at alpha = 1, 256 every row with alpha > 1 (Table 5a, Large).
     head_channels: int = 64
     wide_head_channels: int = 256
     # Section 4.4: booster heads as in Figure 7 with C_t = 64 or 256; nothing counts them.

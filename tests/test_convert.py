@@ -4,6 +4,7 @@
 """
 
 import copy
+import dataclasses
 import functools
 import json
 import re
@@ -27,11 +28,12 @@ from bisenet.augment import to_tensor
 from bisenet.convert import COINCHEUNG_DATA, convert
 from bisenet.data import DATASETS
 from bisenet.engines import ENGINES, why_not
-from bisenet.model import BiSeNetV2, ModelConfig, upsample
+from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2, ModelConfig, upsample
 from bisenet.notebook import Parameters, networks, segment_with_given, subject
 from bisenet.predict import Segmenter
-from bisenet.readings import READINGS
-from bisenet.transfer import fingerprint
+from bisenet.protocols import predict
+from bisenet.readings import PAPER, READINGS
+from bisenet.transfer import carry_over, fingerprint
 
 NAMES = ("coincheung", "mmsegmentation")
 DATA = Path(__file__).parent / "data"
@@ -201,6 +203,12 @@ def test_converted_in_every_format(converted: tuple[str, Path], form: str, tmp_p
     name, path = converted
     model, target = BiSeNetV2.load(path), tmp_path / f"network{export.FORMATS[form].suffix}"
     export.export(model, form, export.Graph((64, 128)), target)
+    if form == "torchscript":
+        extra = {export.METADATA: ""}
+        torch.jit.load(target, _extra_files=extra)
+        told = {key: json.loads(value) for key, value in json.loads(extra[export.METADATA]).items()}
+        assert (tuple(told["mean"]), tuple(told["std"])) == model.normalisation
+        assert told["classes"] == list(DATASETS["cityscapes"].classes)
     case = fixture(name)["cases"][0]
     values = generator("input 64x128").standard_normal(case["input_shape"]).astype(np.float32)
     with torch.no_grad():
@@ -229,6 +237,20 @@ def test_figures_and_explorer_show_a_converted_network(converted: tuple[str, Pat
     assert {gate.shape[0] for gate in explain.gates(guided, image, size).values()} == {128}
     (classes,) = segment_with_given([image], parameters)[path.stem]  # Figure 10
     assert classes.shape == labels.shape and segment_with_given([image], Parameters()) == {}
+    for protocol in ("full", "padded"):  # evaluation, the pictures and the explorer see by the weights' own mean
+        scores = predict(model, photo(name), (64, 128), CPU, protocol)[0].numpy()
+        frame = photo(name)
+        if protocol == "padded":
+            mean = np.round(255 * np.array(model.normalisation[0])).astype(np.uint8)
+            frame = np.broadcast_to(mean, (64, 128, 3)).copy()
+            frame[:61, :107] = photo(name)
+        wanted = logits_of(frame, name, path)[:, :61, :107]
+        assert np.abs(scores - wanted).max() <= 1e-4 * np.abs(wanted).max()
+    seen = to_tensor(torch.from_numpy(photo(name).copy())[None], model.normalisation)
+    with torch.no_grad():
+        features = model.features(seen)
+    strengths = explain.strengths(model, photo(name), (61, 107))
+    torch.testing.assert_close(torch.from_numpy(strengths["stage3"]), features["stage3"][0].square().mean(0).sqrt())
     figure = explorer.view(model, image, size, 3, 4)
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == list(model.classes)
 
@@ -239,16 +261,16 @@ def test_commands_take_a_converted_file(
     _, path = converted
     monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
     assert main(["evaluate", str(path), "--scale", "smoke", "--protocol", "full"]) == 0
-    assert "mIoU" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith("streets val, protocol 'full'\n")
     picture, classes = tmp_path / "street.png", tmp_path / "predicted"
     Image.fromarray(photo("coincheung")).save(picture)
     words = ["--weights", str(path), "--size", "64x96", "--engine", "torch", "--out", str(classes)]
     assert main(["predict", str(picture), *words]) == 0
     assert np.asarray(Image.open(classes / "street.png")).shape == (61, 107)
     assert main(["bench", "--weights", str(path), "--engines", "eager", "--iterations", "1"]) == 0
-    assert re.search(rf"^{path.stem} .* 1 frames$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(rf"^{path.name} .* 1 frames$", capsys.readouterr().out, re.MULTILINE)
     (record,) = (json.loads(file.read_text()) for file in (tmp_path / "speed").glob("*.json"))
-    assert record["networks"][path.stem]["built"] == f"file {fingerprint(path)}"
+    assert record["networks"][path.name]["built"] == f"file {fingerprint(path)}"
     assert main(["bench", "--weights", str(path), "--only", "ENet"]) == 1
 
 
@@ -310,6 +332,29 @@ def test_other_numbers_of_classes(classes: int, tmp_path: Path) -> None:
     assert model.classes == (DATASETS["cocostuff"].classes if classes == 171 else ())
 
 
+def test_nothing_is_overwritten_and_files_of_ours_need_no_conversion(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = written(checkpoint("coincheung"), tmp_path / "w.pth")
+    before = path.read_bytes()
+    assert main(["convert", str(path), "--out", str(path)]) == 1
+    assert "w.pth is there already" in capsys.readouterr().err and path.read_bytes() == before
+    assert main(["convert", str(SHIPPED_WEIGHTS)]) == 1
+    assert "give it as it is" in capsys.readouterr().err
+
+
+def test_other_readings_are_not_carried_over_into_training(tmp_path: Path) -> None:
+    """Their names and shapes are those of the paper's reading."""
+    for changes in ({"depthwise_relu": True}, {"aggregation_upsampling": "nearest"}):
+        other = BiSeNetV2(ModelConfig(reading=dataclasses.replace(PAPER, **changes)))
+        other.save(tmp_path / "w.safetensors")
+        with pytest.raises(ValueError, match="of another network: its reading is"):
+            carry_over(BiSeNetV2(), tmp_path / "w.safetensors")
+    BiSeNetV2(ModelConfig(mean=(0.0, 0.0, 0.0))).save(tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="of another network: its mean is"):
+        carry_over(BiSeNetV2(), tmp_path / "w.safetensors")
+
+
 def test_what_the_file_does_not_say_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path, out = written(with_classes("coincheung", 3), tmp_path / "w.pth"), tmp_path / "w.safetensors"
     words = ["convert", str(path), "--out", str(out)]
@@ -365,7 +410,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "2020-09": (lambda: older(".0", torch.zeros(19 * 64, 1024, 1, 1)), "before July 2021"),
     "2020-05-29": (lambda: older("", torch.zeros(19, 1024, 1, 1)), "before July 2021"),
     "2020-05-21": (lambda: older("", torch.zeros(19, 256, 1, 1)), "before July 2021"),
-    "nested backbone": (nested, r"nested \(detail, segment, bga\): a backbone"),
+    "nested backbone": (nested, "holds detail, segment, bga: a backbone to begin training with"),
     "no head": (lambda: without(checkpoint("mmsegmentation"), "decode_head"), "a network without a head"),
     "mmengine": (with_history, r"holds more than tensors \(mmengine\.logging\.history_buffer\.HistoryBuffer\)"),
     "a whole module": (lambda: nn.Conv2d(3, 3, 1), r"holds more than tensors \(torch\.nn\."),
@@ -381,7 +426,16 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a tensor too many": (lambda: {**checkpoint("coincheung"), "more": torch.zeros(1)}, "it has more besides"),
     "not finite": (damaged, "damaged: detail.stage1.0.1.weight"),
     "a list": (lambda: [torch.zeros(1)], "holds a list and no tensors"),
-    "training state": (lambda: {"epoch": 3, "model": torch.zeros(1)}, "'epoch' in it is no tensor"),
+    "training state": (
+        lambda: {"epoch": 3, "model": checkpoint("coincheung"), "optimizer": {}},
+        "holds model, optimizer: dictionaries; torch.save the one with the weights alone",
+    ),
+    "a number among tensors": (lambda: {"epoch": 3, **checkpoint("coincheung")}, "'epoch' in it is no tensor"),
+    "whole numbers": (
+        lambda: {**checkpoint("coincheung"), "head.conv.bn.weight": torch.ones(1024, dtype=torch.int8)},
+        "head.conv.bn.weight is torch.int8, .* must be floating point",
+    ),
+    "a state dict of ours": (lambda: network("coincheung").state_dict(), "has the names of ours"),
 }
 
 
@@ -403,15 +457,13 @@ def test_files_that_are_refused(kind: str, tmp_path: Path, capsys: pytest.Captur
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     path = written(checkpoint("coincheung"), tmp_path / "weights.pth")
     whole = path.read_bytes()
-    contents = {"breaks off": whole[: len(whole) // 2], "text": b"<html>not found</html>", "nothing": b""}
-    for what, content in contents.items():
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"weights\.pth"):
-            convert(path)
-        assert what and path.read_bytes() == content
     torch.jit.script(nn.Conv2d(3, 3, 1)).save(path)
-    with pytest.raises(ValueError, match=r"weights\.pth"):
-        convert(path)
+    contents = [whole[: len(whole) // 2], b"<html>not found</html>", b"", path.read_bytes()]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"weights\.pth is no file of tensors that torch.save wrote") as error:
+            convert(path)
+        assert "weights_only" not in str(error.value) and path.read_bytes() == content
     with pytest.raises(FileNotFoundError, match="no such file"):
         convert(tmp_path / "not.pth")
 
@@ -428,6 +480,8 @@ def test_a_checkpoint_given_as_weights_is_answered_with_the_command(
         ["evaluate", str(path)],
         ["export", str(path), "--to", "onnx"],
         ["train", "--scale", "smoke", "--weights", str(path)],
+        ["bench", "--weights", str(path)],
+        ["reproduce", "--scale", "smoke", "--weights", str(path)],
     ):
         assert main(words) == 1
         assert f"python -m bisenet convert {path}" in capsys.readouterr().err, words

@@ -100,7 +100,7 @@ def test_files_say_what_they_are(folder: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(traced["bisenet.json"]) == metadata
     assert {name: json.loads(text) for name, text in metadata.items()} == {
         "num_classes": 19,
-        "classes": [],
+        "classes": list(NETWORK.classes),
         "mean": list(MEAN),
         "std": list(STD),
         "given": None,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchvision import models
 
 from bisenet import backbones
@@ -137,7 +137,7 @@ def test_logits_are_enlarged_last() -> None:
 
 
 @pytest.mark.parametrize("changes", ALTERNATIVES.values(), ids=ALTERNATIVES)
-def test_every_field_of_a_reading_makes_another_network(changes: dict[str, Any]) -> None:
+def test_every_alternative_makes_another_network(changes: dict[str, Any]) -> None:
     """In its weights, or, where these are the same, in what it gives."""
     ours, other = thin(), thin(reading=dataclasses.replace(THIN.reading, **changes))
     shapes, others = ({k: v.shape for k, v in model.state_dict().items()} for model in (ours, other))
@@ -148,6 +148,12 @@ def test_every_field_of_a_reading_makes_another_network(changes: dict[str, Any])
     images = torch.randn(2, 3, *ODD)
     sum(output.mean() for output in other.train()(images).values()).backward()
     assert all(parameter.grad is not None for parameter in other.parameters())
+
+
+def test_no_field_of_a_reading_is_left_out() -> None:
+    """Those that are not in `ALTERNATIVES`, by themselves, are in the next test; C_t at alpha > 1 in the one after."""
+    tried = {name for changes in ALTERNATIVES.values() for name in changes}
+    assert tried | {"aggregation_upsampling", "booster_head"} == {field.name for field in dataclasses.fields(Reading)}
 
 
 def test_how_the_aggregation_enlarges_and_which_heads_boosters_have() -> None:
@@ -167,6 +173,8 @@ def test_a_reading_by_its_name_or_field_by_field() -> None:
     assert [dataclasses.replace(ModelConfig(), width=a).head_channels for a in (0.5, 1, 1.25, 2)] == [64, 64, 256, 256]
     with pytest.raises(ValueError, match="unknown reading 'papers': did you mean 'paper'"):
         ModelConfig(reading="papers")
+    with pytest.raises(ValueError, match="reading has no field 'gathr'; fields: gather, stem_kernel"):
+        ModelConfig(reading={"gathr": "keeps"})
     with pytest.raises(ValueError, match="stem_kernel is 2, not one of"):
         Reading(stem_kernel=2)
     with pytest.raises(ValueError, match="refinement is -1"):
@@ -183,6 +191,26 @@ def test_files_of_the_former_network_load_as_the_reading_that_they_were(tmp_path
     assert loaded.config.reading.refinement == 0 and loaded.config.head_channels == 8
     with torch.no_grad():
         assert torch.equal(loaded(IMAGES), former(IMAGES))
+    write_safetensors(path, former.state_dict(), {"config": {**config, "head_channels": 8, "width": 0.5}})
+    with pytest.raises(
+        ValueError, match=r"former\.safetensors is no network that this version .* size mismatch"
+    ) as error:
+        BiSeNetV2.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_looks_like_pytorch_s_in_its_first_two_bytes(tmp_path: Path) -> None:
+    """A safetensors file begins with the length of its header: here 0x...4B50, which is "PK"."""
+    path, tensors = tmp_path / "w.safetensors", {"a": torch.zeros(1)}
+    length = 8 * ((0x14B50 - 0x60) // 8)
+    save_file(tensors, path, {"filler": "x" * length})
+    for more in range(200):
+        if path.read_bytes()[:2] == b"PK":
+            break
+        save_file(tensors, path, {"filler": "x" * (length - 100 + more)})
+    assert path.read_bytes()[:2] == b"PK" and torch.equal(load_file(path)["a"], tensors["a"])
+    with pytest.raises(ValueError, match="no safetensors file of ours"):  # its metadata are not JSON
+        BiSeNetV2.load(path)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -214,6 +242,11 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"model\.safetensors is truncated"):
             BiSeNetV2.load(path)
+    named = thin()
+    named.classes = ("one", "two")
+    named.save(path)
+    with pytest.raises(ValueError, match="names 2 classes, its network has 5"):
+        BiSeNetV2.load(path)
     for metadata in (None, {"format": "pt"}):
         save_file({"weight": torch.zeros(2)}, path, metadata)
         with pytest.raises(ValueError, match=r"model\.safetensors"):
@@ -237,7 +270,8 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
         ({"backbone": "resnet18", "depth": 2}, "depth as by default"),
         ({"backbone": "resnet18", "context": False, "booster": ()}, "context as by default"),
         ({"num_classes": 0}, "num_classes is 0"),
-        ({"std": (0.2, 0.0, 0.2)}, r"std is \(0.2, 0.0, 0.2\)"),
+        ({"std": (0.2, 0.0, 0.2)}, r"std \(0.2, 0.0, 0.2\) must be of values in 0 to 1, std above 0"),
+        ({"mean": (123.675, 116.28, 103.53)}, r"mean \(123.675, 116.28, 103.53\) .* divide by 255"),
     ],
 )
 def test_settings_that_mean_nothing(changes: dict[str, Any], message: str) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bisenet import page, paper, report, runs, summary
+from bisenet.evaluate import miou
 
 NAN = math.nan
 
@@ -65,6 +66,17 @@ def test_claims_are_true_only_beyond_the_spread() -> None:
     held = [report.claim(places, *rows, "near")["difference"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
     assert held == ["holds here", "does not hold here", "unresolved"]
     assert report.claim(places, "a", "b", "near")["ours"] == "+3.00 ± 1.41 points near, n = 3"
+
+
+def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
+    rows = paper.table("table_2")
+    records = {row.name: runs.find(runs.plan(row, "streets", "short", 0), mine=False) for row in rows}
+    scores = {name: miou(np.array(record["confusion"])) for name, record in records.items()}
+    said = (runs.REPOSITORY / "README.md").read_text()
+    assert "one seed: the Semantic Branch alone is below all, booster and OHEM gain, as in the paper" in said
+    assert min(scores, key=scores.get) == "semantic" and scores["bga"] < scores["booster"] < scores["ohem"]
+    assert "the Detail Branch alone is above two of the three ways to merge" in said
+    assert sum(scores["detail"] > scores[way] for way in ("sum", "concat", "bga")) == 2
 
 
 def test_a_gain_of_several_tables_is_counted_once() -> None:
