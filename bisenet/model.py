@@ -417,7 +417,7 @@ class BiSeNetV2(nn.Module):
         parameters = dict(self.named_parameters())
         state = {k: value.to(dtype) if k in parameters else value for k, value in self.state_dict().items()}
         tensors = {name: value.contiguous().cpu() for name, value in state.items()}
-        write_safetensors(path, tensors, {"config": dataclasses.asdict(self.config), "classes": self.classes})
+        write_safetensors(path, tensors, {"config": {**dataclasses.asdict(self.config), "classes": self.classes}})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BiSeNetV2:
@@ -427,14 +427,15 @@ class BiSeNetV2(nn.Module):
             if "reading" not in (config := metadata["config"]):  # of the former network, without layers before the head
                 channels = dict.fromkeys(("head_channels", "wide_head_channels"), config.pop("head_channels"))
                 config["reading"] = dataclasses.replace(PAPER, refinement=0, **channels)
+            classes = tuple(config.pop("classes", ()))
             model = cls(ModelConfig(**config))
             model.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{path} is no network that this version of BiSeNetV2.save writes: {reason}") from error
-        model.classes = tuple(metadata.get("classes", ()))
-        if len(model.classes) not in (0, model.config.num_classes):
-            raise ValueError(f"{path} names {len(model.classes)} classes, its network has {model.config.num_classes}")
+        if len(classes) not in (0, model.config.num_classes):
+            raise ValueError(f"{path} names {len(classes)} classes, its network has {model.config.num_classes}")
+        model.classes = classes
         return model.eval()
 
 

@@ -134,7 +134,7 @@ class Wrong(nn.Module):
 
     def __init__(self, network: nn.Module, by: float):
         super().__init__()
-        self.network = network
+        self.network, self.normalisation = network, network.normalisation
         self.register_buffer("shift", by * (torch.arange(19) == 3)[:, None, None])
 
     def forward(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:

@@ -105,8 +105,11 @@ def test_ids_and_colours_are_those_of_the_official_table():
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():
-    """Both halves hold the same two images, so that batch normalisation sees the same statistics in either way."""
-    run = runs.plan(paper.row("table_2.booster"), "streets", "smoke", 0)
+    """Both halves hold the same two images, so that batch normalisation sees the same statistics in either way.
+
+    Without context embedding: it normalises the global averages of two images, which blows rounding up.
+    """
+    run = runs.plan(paper.row("table_3b.no_context"), "streets", "smoke", 0)
     images, labels = (torch.from_numpy(np.stack(x)) for x in zip(*map(streets_pair, (0, 1, 0, 1)), strict=True))
     updates, losses = [], []
     for accumulation in (1, 2):
