@@ -137,7 +137,7 @@ def convert(
 def _loaded(path: Path) -> Any:
     """What a file holds, if it is nothing but tensors, texts and numbers in lists and dictionaries."""
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise FileNotFoundError(f"{path} is a folder, not a file" if path.is_dir() else f"no such file: {path}")
     try:
         with warnings.catch_warnings(action="ignore"):  # of torch.load, about archives that it then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
