@@ -23,12 +23,13 @@ from bisenet.paper import BASES
 from bisenet.runs import Record, plan, record_path, records_folder, results_folder
 
 KEY = """**Status.** GFLOPs are *reproduced* if every printed digit is met, or *within 0.1 %*; otherwise the status is
-*differs*. ShuffleNetV2 is torchvision's here; with that of its authors its row is met too, which makes 34 (the ledger).
-A gain, in points of mIoU over the base of its table: *sign reproduced* if it has the paper's sign and is larger than
-its spread, *sign differs* if it is larger and has the other sign, *within spread* if it is not larger, *not run*
-without a record. The spread is one standard deviation of the difference over seeds, a weak test with three of them; with one
-seed there is none, and the status says so. Tables 7 to 9 compare the value itself, by the spread over seeds, where data
-set and recipe are the paper's; on other data or at a smaller budget a sign can be compared and a value cannot."""
+*differs*. ShuffleNetV2 is torchvision's here; with that of its authors its row is met too, which makes 34 (the
+ledger). A gain, in points of mIoU over the base of its table: *sign reproduced* if it has the paper's sign and is
+larger than its spread, *sign differs* if it is larger and has the other sign, *within spread* if it is not larger,
+*not run* without a record. The spread is one standard deviation of the difference over seeds, a weak test with three
+of them; with one seed there is none, and the status says so. Tables 7 to 9 compare the value itself, by the spread
+over seeds, where data set and recipe are the paper's; on other data or at a smaller budget a sign can be compared and
+a value cannot."""
 
 Setting = tuple[str, str]  # data set and scale
 
