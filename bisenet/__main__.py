@@ -22,6 +22,7 @@ from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.memory import NotEnoughMemoryError
 from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
 from bisenet.protocols import PROTOCOLS
+from bisenet.publish import publish
 from bisenet.rehearse import rehearse
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
 from bisenet.transfer import fingerprint
@@ -103,6 +104,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     single.add_argument("--weights", type=Path, help="begin with this file, all but its classifiers")
     _add_execution(single)
+
+    done = command("publish", _publish, "Check records of yours and copy them into results/records/.")
+    done.add_argument("runs", nargs="+", metavar="RUN", help="a folder with record.json, or a name in results/runs/")
+    done.add_argument("--weights", action="store_true", help="the networks too, in half precision")
 
     dry = command("rehearse", _rehearse, "A few iterations of a recipe at its real size on a miniature data set.")
     dry.add_argument("--row", default="table_2.ohem", help="the variant (default: %(default)s)")
@@ -260,6 +265,11 @@ def _train(arguments: argparse.Namespace) -> None:
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record["confusion"], DATASETS[run.dataset].classes)
         print(f"weights: {runs.weights_path(run)}")
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    for run in arguments.runs:
+        print(f"{publish(run, weights=arguments.weights)}: published")
 
 
 def _changed(config: Any, changes: list[str]) -> Any:

@@ -12,8 +12,9 @@ import pandas as pd
 from bisenet import paper
 from bisenet.data import DATASETS
 from bisenet.evaluate import miou, pixel_accuracy
-from bisenet.report import NOT_RUN, Records, number, over_seeds, score_text
+from bisenet.report import Records, number, over_seeds, score_text
 from bisenet.train import TrainConfig
+from bisenet.verdict import NOT_RUN, Gain, mean
 
 SERVER = "test server"  # Cityscapes keeps the labels of test to itself
 HEADERS = {
@@ -150,24 +151,24 @@ def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, 
         for (_, line), ours in zip(table.iterrows(), _ours(table, score), strict=True):
             if not line["own"]:
                 continue
-            gap = line[f"{score}_ours"] - line[column] if score else math.nan
-            of_row = records.get(paper.ours(name)[line["method"]].id, ())
+            of_row = records.get(paper.ours(name)[line["method"]].id, ()) if score else ()
+            seen = [SCORES[score](np.array(record["confusion"])) - line[column] for record in of_row]
             why = _why(name, of_row, dataset, scale) if score else "the server alone has the labels"
-            status = _status(gap, line[f"{score}_std"] if score else math.nan, dataset, scale, name)
-            difference = "" if math.isnan(gap) else f"{gap:+.2f}"
+            gap = mean(seen)
+            status = _status(gap, dataset, scale, name)
+            difference = "" if gap.verdict == NOT_RUN else f"{gap.points:+.2f}"
             printed = _printed(line[column], column)
             lines.append((HEADERS[column], line["method"], printed, ours, difference, why, status))
     columns = ["what", "row", "paper", "ours", "difference", "why", "status"]
     return pd.DataFrame(lines, columns=columns).set_index(["what", "row"])
 
 
-def _status(gap: float, std: float, dataset: str, scale: str, name: str) -> str:
-    """Whether a score is the paper's, where both are of the same data and recipe."""
-    if math.isnan(gap):
-        return NOT_RUN
-    if (dataset, scale) != (paper.PUBLISHED[name], "paper"):
+def _status(gap: Gain, dataset: str, scale: str, name: str) -> str:
+    """Whether a score is the paper's, where both are of the same data and recipe, by its distance from the paper's."""
+    if gap.verdict != NOT_RUN and (dataset, scale) != (paper.PUBLISHED[name], "paper"):
         return "not comparable"
-    return "within spread" if abs(gap) <= std else "differs" + (", one seed" if math.isnan(std) else "")
+    words = {"resolved": "differs", "unresolved": "interval includes the paper's"}
+    return words.get(gap.verdict, gap.verdict)
 
 
 def _why(name: str, records: Sequence[Mapping[str, Any]], dataset: str, scale: str) -> str:

@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from bisenet.benchmarks import HEADERS, SERVER, pairs
-from bisenet.paper import Row
-from bisenet.report import NOT_COUNTED, NOT_RUN
+from bisenet.paper import BASES, Row
+from bisenet.report import NOT_COUNTED, gains
+from bisenet.verdict import NOT_RUN, ONE_SEED, Gain, mean
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
@@ -27,25 +29,62 @@ REAL_TIME = 30  # frames per second
 UNKNOWN = 55.0  # where a network without a published mIoU is drawn
 
 
-def dots(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
-    """Every row as a dot in three panels: the paper's mIoU, ours with the spread over seeds, GFLOPs of both."""
+def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
+    """Every row of a table of `report.comparison` in three panels: mIoU, gain over the base, GFLOPs.
+
+    Ours have the 95 % interval of the gain, one seed alone is hollow; the paper's are beside.
+    """
     figure, panels = plt.subplots(
-        1, 3, figsize=(9.6, 0.3 * len(rows) + 1.2), sharey=True, layout="constrained", width_ratios=(1, 1, 0.8)
+        1, 3, figsize=(9.6, 0.34 * len(rows) + 1.4), sharey=True, layout="constrained", width_ratios=(0.8, 1.2, 0.8)
     )
-    place = -np.arange(len(table))
-    style: dict[str, Any] = {"fmt": "o", "capsize": 3}
-    panels[0].errorbar(table["miou_paper"], place, color=PAPER, **style)
-    panels[1].errorbar(table["miou_ours"], place, xerr=table["miou_std"], color=OURS, **style)
-    panels[2].errorbar(table["gflops_paper"], place, color=PAPER, markersize=9, label="paper", **style)
-    panels[2].errorbar(table["gflops_ours"], place, color=OURS, markersize=4, label="ours", **style)
-    for axes, title in zip(panels, _titles(setting), strict=True):
-        axes.set_title(title, fontsize=9)
+    base = {row.name: row.label for row in rows}[BASES[rows[0].table]]
+    place = -np.arange(len(table), dtype=float)
+    for axes, what in zip(panels, ("miou", "gain", "gflops"), strict=True):
+        printed, ours = ("gain_paper", "gain") if what == "gain" else (f"{what}_paper", f"{what}_ours")
+        axes.plot(table[printed], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
+        if what != "gain":
+            axes.plot(table[ours], place - 0.16, "o", color=OURS, markersize=5, label="ours")
         axes.grid(axis="y", color="#dddddd")
-    for y, missing in zip(place, table["miou_ours"].isna(), strict=True):
+    _intervals(panels[1], table, place - 0.16)
+    over = f"gain over {base}, points of mIoU"
+    for axes, title in zip(panels, (f"mIoU %, ours on {setting}", over, "GFLOPs"), strict=True):
+        axes.set_title(title, fontsize=9)
+    for y, missing in zip(place, table["n"] == 0, strict=True):
         if missing:
-            panels[1].annotate(NOT_RUN, (0.5, y), xycoords=("axes fraction", "data"), ha="center", va="center")
+            panels[0].annotate(NOT_RUN, (0.02, y - 0.16), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     panels[0].set_yticks(place, [row.label for row in rows])
     return _finish(figure, panels)
+
+
+def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
+    """Gains as dots with their intervals, filled where resolved, and a line at zero."""
+    axes.axvline(0, color="black", linewidth=0.8)
+    for y, gained in zip(place, gains(table), strict=True):
+        axes.plot((gained.low, gained.high), (y, y), color=OURS, linewidth=2)
+        filled = OURS if gained.verdict == "resolved" else "white"
+        axes.plot(gained.points, y, "o", color=OURS, markerfacecolor=filled, markersize=6)
+
+
+def claims(table: pd.DataFrame, seen: Sequence[Gain]) -> Figure:
+    """A table of `report.claims` as intervals, coloured by verdict; `seen` are their gains."""
+    figure, axes = plt.subplots(figsize=(9.6, 0.27 * len(table) + 1.2), layout="constrained")
+    axes.axvline(0, color="black", linewidth=0.8)
+    colours = {"holds": GREEN, "fails": BAD}
+    for y, (told, gained) in enumerate(zip(table["verdict"], seen, strict=True)):
+        colour = colours.get(told, PAPER)
+        axes.plot((gained.low, gained.high), (-y, -y), color=colour, linewidth=2)
+        axes.plot(gained.points, -y, "o", color=colour, markerfacecolor="white" if told == ONE_SEED else colour)
+        if told == NOT_RUN:
+            axes.annotate(NOT_RUN, (0.5, -y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+    axes.plot(table["paper"].astype(float), -np.arange(len(table)), "D", color="black", markerfacecolor="none")
+    axes.set_yticks(-np.arange(len(table)), table["claim"], fontsize=8)
+    axes.set_xlabel("gain in points of mIoU, with its 95 % interval")
+    known = {"holds": GREEN, "fails": BAD, "unresolved": PAPER}
+    handles: list[Any] = [Line2D([], [], marker="o", color=colour, label=told) for told, colour in known.items()]
+    handles.append(Line2D([], [], marker="D", linestyle="", color="black", markerfacecolor="none", label="paper"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return closed(figure)
 
 
 def methods(table: pd.DataFrame, setting: str) -> Figure:
@@ -99,7 +138,7 @@ def _places(table: pd.DataFrame) -> tuple[np.ndarray, dict[float, str]]:
 
 
 def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, base: float = 0) -> Figure:
-    """mIoU (the paper's, and ours with its spread) and GFLOPs against the number that the table varies.
+    """mIoU (the paper's, and ours with its standard deviation) and GFLOPs against the number that the table varies.
 
     A row without the knob is a dashed line. With `base`, such as 2, the axis is logarithmic.
     """
@@ -307,14 +346,16 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
 
 
 def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
-    """A table of `report.by_place`: mIoU near boundaries and elsewhere, one line a row, bars over the seeds."""
+    """A table of `report.by_place`: mIoU near boundaries and elsewhere, one line a row, with its 95 % interval."""
     figure, axes = plt.subplots(figsize=(9.6, 0.4 * len(rows) + 1.2), layout="constrained")
     lines = {row.name: -k for k, row in enumerate(rows)}
     for place, colour_of, mark in (("near", BAD, "o"), ("elsewhere", OURS, "s")):
         of_place = places[places["place"] == place]
+        seen = [mean(scores) for scores in of_place["scores"]]
         y = of_place["row"].map(lines)
-        axes.errorbar(of_place["miou"], y, xerr=of_place["std"], fmt=mark, color=colour_of, capsize=3, label=place)
-    for name in places["row"][places["n"] == 0].unique():
+        axes.hlines(y, [one.low for one in seen], [one.high for one in seen], color=colour_of, linewidth=2)
+        axes.plot([one.points for one in seen], y, mark, color=colour_of, label=place)
+    for name in places["row"][places["scores"].str.len() == 0].unique():
         axes.annotate(NOT_COUNTED, (0.5, lines[name]), xycoords=("axes fraction", "data"), ha="center", va="center")
     axes.set_yticks(list(lines.values()), [row.label for row in rows])
     axes.set_xlabel(f"mIoU %, {setting}")

@@ -41,7 +41,7 @@ class Trial:
     labels: Tensor
     factor: float
     activations: float  # bytes for a whole batch at once
-    weights: float  # bytes of weights, gradients and momentum
+    weights: float  # bytes of weights, gradients and the optimizer's averages
 
     def step(self) -> None:
         step(*self.parts, self.images, self.labels, self.training, self.fabric)
@@ -64,7 +64,8 @@ def attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) ->
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
         step(*parts, images, labels, training, fabric)
     activations = factor * sum(size for storage, size in held.items() if storage not in weights)
-    of_weights = 3.0 * sum(weights.values())  # with gradients and momentum
+    averages = [value.nbytes for state in parts[1].state.values() for value in state.values()]
+    of_weights = 2.0 * sum(weights.values()) + sum(averages)  # with gradients
     return Trial(model, training, fabric, parts, images, labels, factor, activations, of_weights)
 
 

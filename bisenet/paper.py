@@ -62,6 +62,12 @@ def _ablations() -> dict[str, Row]:
     return {row.id: row for name in TABLES for row in table(name)}
 
 
+def claims() -> list[dict[str, str]]:
+    """What the paper claims of its ablations, as pairs of rows: `claim`, and the ids of `better` and `worse`."""
+    with (TABLES_FOLDER / "claims.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def published(name: str) -> pd.DataFrame:
     """A table that compares with other methods, as printed: NaN where the paper has a dash.
 

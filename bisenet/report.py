@@ -10,25 +10,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bisenet import paper
 from bisenet.boundaries import RADIUS
 from bisenet.evaluate import iou, miou
 from bisenet.paper import BASES, Row
+from bisenet.verdict import NOT_RUN, Gain, gain, rank_correlation
 
-NOT_RUN = "not run"
 NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float]) -> pd.DataFrame:
-    """One line a row: `row, miou_paper, miou_ours, miou_std, n, gflops_paper, gflops_ours`.
+    """One line a row of a table of the paper: mIoU, what it gains over the base of the table, GFLOPs.
 
-    mIoU in percent, mean and sample standard deviation over the n seeds recorded; NaN where there are too few, and
-    where the paper prints no number. `records` and `gflops` are by row id.
+    `miou_ours` and `miou_std` are mean and sample standard deviation over the n seeds recorded, in percent;
+    `gain_low` to `gain_high` is the 95 % interval of the gain (`verdict.gain`). NaN where there are too few, and where
+    the paper prints no number. `records` and `gflops` are by row id.
     """
+    base = next(row for row in rows if row.name == BASES[rows[0].table])
     lines = []
     for row in rows:
         mean, std, n = over_seeds(records.get(row.id, ()), miou)
+        gained = Gain(math.nan) if row is base else gain_over(row, base, records)
         lines.append(
             {
                 "row": row.name,
@@ -36,6 +40,10 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
                 "miou_ours": mean,
                 "miou_std": std,
                 "n": n,
+                "gain_paper": math.nan if row is base else row.miou - base.miou,
+                "gain": gained.points,
+                "gain_low": gained.low,
+                "gain_high": gained.high,
                 "gflops_paper": row.gflops,
                 "gflops_ours": gflops[row.id],
             }
@@ -43,79 +51,84 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
     return pd.DataFrame(lines)
 
 
+def scores(records: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The mIoU of each record, in percent."""
+    return [miou(np.array(record["confusion"])) for record in records]
+
+
+def gain_over(row: Row, base: Row, records: Records) -> Gain:
+    """What a row gains over another, in points of mIoU."""
+    return gain(scores(records.get(row.id, ())), scores(records.get(base.id, ())))
+
+
+def gains(table: pd.DataFrame) -> list[Gain]:
+    """The gains of a table of `comparison`, one for each row."""
+    return [Gain(*line) for line in table[["gain", "gain_low", "gain_high"]].itertuples(index=False)]
+
+
+def claims(records: Records) -> pd.DataFrame:
+    """What the paper claims of its ablations and what is seen here, in points of mIoU, one line a claim.
+
+    A claim is that one row is better than another (`paper.claims`); `told` says when it holds.
+    """
+    lines = []
+    for said in paper.claims():
+        better, worse = paper.row(said["better"]), paper.row(said["worse"])
+        printed = number(better.miou - worse.miou, sign="+")
+        gained = told(gain_over(better, worse, records))
+        lines.append({"claim": said["claim"], "of": f"{said['better']} - {worse.name}", "paper": printed, **gained})
+    return pd.DataFrame(lines)
+
+
 def over_seeds(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray], float]) -> tuple[float, float, int]:
-    """Mean and sample standard deviation over n records, NaN where there are too few; and n."""
-    scores = np.array([score(np.array(record["confusion"])) for record in records])
-    n = len(scores)
-    return scores.mean() if n else math.nan, scores.std(ddof=1) if n > 1 else math.nan, n
+    """`spread` of a score over records."""
+    return spread([score(np.array(record["confusion"])) for record in records])
+
+
+def spread(scores: Sequence[float]) -> tuple[float, float, int]:
+    """Mean and sample standard deviation of n scores, NaN where there are too few; and n."""
+    values, n = np.array(scores), len(scores)
+    return values.mean() if n else math.nan, values.std(ddof=1) if n > 1 else math.nan, n
 
 
 def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
-    """mIoU near the boundaries of the labels and elsewhere, one line a row and place: `row, place, miou, std, n`.
+    """mIoU near the boundaries of the labels and elsewhere, one line a row and place: `row, place, scores`.
 
-    In percent, over those of the seeds whose records count the two apart, by today's radius; NaN where there are too
-    few.
+    `scores` is a list, in percent, of those of the seeds whose records count the two apart, by today's radius.
     """
     lines = []
     for row in rows:
         counted = [r for r in records.get(row.id, ()) if r.get("near_boundaries", {}).get("radius") == RADIUS]
         near = [np.array(record["near_boundaries"]["confusion"]) for record in counted]
         far = [np.array(record["confusion"]) - of_near for record, of_near in zip(counted, near, strict=True)]
-        for place, matrices in (("near", near), ("elsewhere", far)):
-            lines.append((row.name, place, *over_seeds([{"confusion": matrix} for matrix in matrices], miou)))
-    return pd.DataFrame(lines, columns=["row", "place", "miou", "std", "n"])
+        lines += [(row.name, place, [*map(miou, of)]) for place, of in (("near", near), ("elsewhere", far))]
+    return pd.DataFrame(lines, columns=["row", "place", "scores"])
 
 
 def over_row(places: pd.DataFrame, name: str) -> pd.DataFrame:
-    """What each other row of `by_place` lacks to the row `name`, near boundaries and elsewhere, and whether it counts.
-
-    Columns `place, over, gain, spread, n, verdict`: `spread` is the standard deviation of the difference.
-    """
+    """What the row `name` of `by_place` gains over each other row: `place, over, gain, 95 % interval, verdict`."""
     lines = []
     for place, table in places.groupby("place", sort=False):
-        of_row = table.set_index("row")[["miou", "std", "n"]].T.to_dict("list")
-        best, best_std, best_n = of_row.pop(name)
-        for over, (miou_over, std, n) in of_row.items():
-            gain, spread = best - miou_over, math.hypot(best_std, std)
-            verdict = NOT_COUNTED if math.isnan(gain) else _resolved(gain, spread)
-            lines.append((place, over, gain, spread, int(min(best_n, n)), verdict))
-    return pd.DataFrame(lines, columns=["place", "over", "gain", "spread", "n", "verdict"])
+        of_row = dict(zip(table["row"], table["scores"], strict=True))
+        best = of_row.pop(name)
+        for over, of_over in of_row.items():
+            gained = gain(best, of_over)
+            lines.append((place, over, number(gained.points, sign="+"), gained.interval, gained.verdict))
+    return pd.DataFrame(lines, columns=["place", "over", "gain", "95 % interval", "verdict"])
 
 
 def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str, str]:
-    """Does the row `better` of `by_place` do better at a place than the row `worse`? `ours, difference, why`."""
-    table = over_row(places, better)
-    line = table[(table["place"] == place) & (table["over"] == worse)].iloc[0]
-    if math.isnan(line["gain"]):
-        return {"ours": NOT_COUNTED, "difference": "", "why": ""}
-    held = (
-        line["verdict"] if line["verdict"] != "resolved" else "holds here" if line["gain"] > 0 else "does not hold here"
-    )
-    spread = "" if math.isnan(line["spread"]) else f" ± {line['spread']:.2f}"
-    ours = f"{line['gain']:+.2f}{spread} points {place}, n = {line['n']}"
-    return {"ours": ours, "difference": held, "why": f"{better} minus {worse}, mIoU; other data and budget"}
+    """Is the row `better` of `by_place` better at a place than the row `worse`? `here, interval, verdict`."""
+    of_row = places[places["place"] == place].set_index("row")["scores"]
+    return told(gain(of_row[better], of_row[worse]))
 
 
-def gains(table: pd.DataFrame, base: str) -> pd.DataFrame:
-    """What each row gains over the row `base`, in points of mIoU, and whether it is more than chance.
-
-    Columns `paper`, `ours`, `spread` (standard deviation of the difference, NaN with one seed) and `verdict`:
-    "unresolved" where the gain is not larger than the spread.
-    """
-    first = table.set_index("row").loc[base]
-    paper, ours = table["miou_paper"] - first["miou_paper"], table["miou_ours"] - first["miou_ours"]
-    spread = np.hypot(table["miou_std"], first["miou_std"])
-    verdicts = [
-        "" if name == base or math.isnan(gain) else _resolved(gain, of_gain)
-        for name, gain, of_gain in zip(table["row"], ours, spread, strict=True)
-    ]
-    return pd.DataFrame({"paper": paper, "ours": ours, "spread": spread, "verdict": verdicts})
-
-
-def _resolved(gain: float, spread: float) -> str:
-    if math.isnan(spread):
-        return "one seed"
-    return "unresolved" if abs(gain) <= spread else "resolved"
+def told(here: Gain) -> dict[str, str]:
+    """What is seen of a claim that something gains: it holds or fails where the gain is resolved, by its sign."""
+    verdict = here.verdict
+    if verdict == "resolved":
+        verdict = "holds" if here.points > 0 else "fails"
+    return {"here": number(here.points, sign="+"), "95 % interval": here.interval, "verdict": verdict}
 
 
 def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame:
@@ -125,14 +138,17 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame
     """
     base = BASES[rows[0].table]
     ours = [score_text(*line) for line in zip(table["miou_ours"], table["miou_std"], table["n"], strict=True)]
-    gain, over = gains(table, base), {row.name: row.label for row in rows}[base]
+    over = {row.name: row.label for row in rows}[base]
+    of_row = list(zip(rows, gains(table), strict=True))
     return pd.DataFrame(
         {
             "mIoU % paper (Cityscapes val)": table["miou_paper"].map(number),
             f"mIoU % ours ({setting})": ours,
             "n": table["n"].astype(str),
-            f"paper's gain over {over}": gain["paper"].map("{:+.2f}".format).where(gain["paper"].notna(), "-"),
-            "our gain": [f"{g:+.2f} {v}" if v else "" for g, v in zip(gain["ours"], gain["verdict"], strict=True)],
+            f"paper's gain over {over}": [number(gained, sign="+") for gained in table["gain_paper"]],
+            "our gain": ["" if row.name == base else number(gained.points, sign="+") for row, gained in of_row],
+            "95 % interval": [gained.interval for _, gained in of_row],
+            "verdict": ["" if row.name == base else gained.verdict for row, gained in of_row],
             "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
             "GFLOPs ours": table["gflops_ours"].map(number),
         }
@@ -143,8 +159,8 @@ def score_text(mean: float, std: float, n: int) -> str:
     return NOT_RUN if not n else f"{mean:.2f}" + (f" ± {std:.2f}" if n > 1 else "")
 
 
-def number(value: float, decimals: int = 2) -> str:
-    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
+def number(value: float, decimals: int = 2, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
 
 
 def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str) -> pd.DataFrame:
@@ -156,15 +172,12 @@ def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: s
             percent = f"{100 * (ours / row.gflops - 1):+.2f} %"
             printed = number(row.gflops, row.gflops_decimals)
             lines.append(("GFLOPs", row.label, printed, number(ours), percent, gflops_verdict(row, ours)))
-    gain, what = gains(table, base), f"mIoU gain over { ({row.name: row.label for row in rows}[base]) }"
-    for row, line in zip(rows, gain.to_dict("records"), strict=True):
-        if row.name == base or math.isnan(row.miou):
+    what = f"mIoU gain over { ({row.name: row.label for row in rows}[base]) }"
+    for row, gained, printed in zip(rows, gains(table), table["gain_paper"], strict=True):
+        if row.name == base or math.isnan(printed):
             continue
-        paper, ours = line["paper"], line["ours"]
-        numbers = [f"{value:+.2f}" for value in (paper, ours, ours - paper)]
-        if math.isnan(ours):
-            numbers[1:] = [NOT_RUN, ""]
-        lines.append((what, row.label, *numbers, _why(paper, ours, line["verdict"], dataset, scale)))
+        numbers = [number(value, sign="+") for value in (printed, gained.points, gained.points - printed)]
+        lines.append((what, row.label, *numbers, _why(gained, printed, dataset, scale)))
     return pd.DataFrame(lines, columns=["what", "row", "paper", "ours", "difference", "why"]).set_index(["what", "row"])
 
 
@@ -175,23 +188,23 @@ def gflops_verdict(row: Row, ours: float) -> str:
     return "within 0.1 %" if abs(ours / row.gflops - 1) <= 1e-3 else "open: see gflops_ledger"
 
 
-def _why(paper: float, ours: float, verdict: str, dataset: str, scale: str) -> str:
-    if math.isnan(ours):
+def _why(gained: Gain, printed: float, dataset: str, scale: str) -> str:
+    if math.isnan(gained.points):
         return f"no record for {dataset}, {scale}"
-    sign = "same sign" if ours * paper > 0 else "opposite sign"
     other = [*(["data"] if dataset != "cityscapes" else []), *(["budget"] if scale != "paper" else [])]
-    return f"{sign}, {verdict}" + (f"; other {' and '.join(other)}" if other else "")
+    return gained.beside(printed) + (f"; other {' and '.join(other)}" if other else "")
 
 
-def rank_correlation(table: pd.DataFrame) -> str:
-    """Spearman's correlation between the paper's column of mIoU and ours, as a sentence."""
-    both = table[["miou_paper", "miou_ours"]].dropna()
+def order(table: pd.DataFrame) -> str:
+    """How far our column of mIoU has the order of the paper's, as a sentence (`verdict.rank_correlation`)."""
+    both, what = table[["miou_paper", "miou_ours"]].dropna(), "rank correlation with the paper's mIoU"
     if len(both) < 3:
-        return f"rank correlation with the paper's mIoU: it takes three rows, recorded: {len(both)}"
+        return f"{what}: it takes three rows, recorded: {len(both)}"
     if both["miou_ours"].nunique() == 1:
-        return "rank correlation with the paper's mIoU: undefined, all of ours are equal"
-    value = both["miou_paper"].rank().corr(both["miou_ours"].rank())
-    return f"rank correlation with the paper's mIoU over {len(both)} rows: {value:+.2f}"
+        return f"{what}: undefined, all of ours are equal"
+    found, chance = rank_correlation(both["miou_paper"].tolist(), both["miou_ours"].tolist())
+    interval = f"95 % interval {found.interval}, " if found.interval else ""
+    return f"{what} over {len(both)} rows: {found.points:+.2f} ({interval}p = {chance:.3f})"
 
 
 def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> pd.DataFrame:

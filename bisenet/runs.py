@@ -39,7 +39,7 @@ from bisenet.transfer import carry_over, fingerprint
 Record = dict[str, Any]
 
 # Part of every run's identity; raised when a change of the code makes runs differ that are configured alike.
-FORMAT = 2
+FORMAT = 3
 
 
 def results_folder() -> Path:

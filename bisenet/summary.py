@@ -24,12 +24,11 @@ from bisenet.runs import Record, plan, record_path, records_folder, results_fold
 
 KEY = """**Status.** GFLOPs are *reproduced* if every printed digit is met, or *within 0.1 %*; otherwise the status is
 *differs*. ShuffleNetV2 is torchvision's here; with that of its authors its row is met too, which makes 34 (the
-ledger). A gain, in points of mIoU over the base of its table: *sign reproduced* if it has the paper's sign and is
-larger than its spread, *sign differs* if it is larger and has the other sign, *within spread* if it is not larger,
-*not run* without a record. The spread is one standard deviation of the difference over seeds, a weak test with three
-of them; with one seed there is none, and the status says so. Tables 7 to 9 compare the value itself, by the spread
-over seeds, where data set and recipe are the paper's; on other data or at a smaller budget a sign can be compared and
-a value cannot."""
+ledger). A gain, in points of mIoU over the base of its table, has its 95 % interval (Welch, over seeds) and is
+*resolved* if that excludes zero, otherwise *unresolved*; of *one seed* there is no interval, and *not run* is without
+a record. *Same* or *other sign* compares with the paper's gain. A claim *holds* or *fails* if its gain is resolved.
+Tables 7 to 9 compare the value itself, by the 95 % interval of its mean, where data set and recipe are the paper's; on
+other data or at a smaller budget a sign can be compared and a value cannot."""
 
 Setting = tuple[str, str]  # data set and scale
 
@@ -46,7 +45,7 @@ class Recorded:
         self.seeds = sorted({record["seed"] for record in records})
         found = {(record["dataset"], record["scale"]) for record in records}
         # embedded scenes first; "smoke" only shows that everything runs, and "custom" is no row
-        self.settings = [(d, s) for d in DATASETS for s in ("short", "paper") if (d, s) in found]
+        self.settings = [(d, s) for d in DATASETS for s in paper.SCALES[1:] if (d, s) in found]
 
     def of(self, rows: Iterable[paper.Row], setting: Setting) -> dict[str, list[Record]]:
         """Records by row id, each with the path of its file, seen from the page, as `file`."""
@@ -74,7 +73,7 @@ def ablation(name: str, recorded: Recorded) -> str:
     for setting, records in (recorded.with_any(rows) or {("streets", "short"): {}}).items():
         table = report.comparison(rows, records, gflops)
         shown = report.show(table, rows, ", ".join(setting))
-        shown.insert(5, "status of the gain", gain_statuses(table, BASES[name]))
+        shown["verdict"] = gain_statuses(table, BASES[name])
         shown["status of the GFLOPs"] = gflops_statuses(rows, gflops)
         title = f"### Table {name.removeprefix('table_')}: {', '.join(setting)}"
         parts += [title, markdown(shown.reset_index()), *_sources(records)]
@@ -83,24 +82,8 @@ def ablation(name: str, recorded: Recorded) -> str:
 
 def gain_statuses(table: pd.DataFrame, base: str) -> list[str]:
     """The status of each row of `report.comparison`."""
-    gains = report.gains(table, base)
-    return [
-        "base" if row == base else _status(*line)
-        for row, line in zip(table["row"], gains[["paper", "ours", "spread"]].itertuples(index=False), strict=True)
-    ]
-
-
-def _status(printed: float, ours: float, spread: float) -> str:
-    if math.isnan(printed):
-        return ""  # the paper has no such row
-    if math.isnan(ours):
-        return report.NOT_RUN
-    if abs(ours) <= spread:
-        return "within spread"
-    same = printed * ours > 0
-    if math.isnan(spread):
-        return "same sign, one seed" if same else "other sign, one seed"
-    return "sign reproduced" if same else "sign differs"
+    lines = zip(table["row"], report.gains(table), table["gain_paper"], strict=True)
+    return ["base" if row == base else gained.beside(printed) for row, gained, printed in lines]
 
 
 def gflops_statuses(rows: Sequence[paper.Row], gflops: Mapping[str, float]) -> list[str]:
@@ -126,11 +109,11 @@ def by_place(recorded: Recorded) -> str:
     rows, parts = paper.table("table_2"), []
     for setting, records in recorded.with_any(rows).items():
         places = report.by_place(rows, records)
-        if not places["n"].any():
+        if not places["scores"].str.len().any():
             continue
-        scores = [report.score_text(*line) for line in zip(places["miou"], places["std"], places["n"], strict=True)]
-        wide = places.assign(score=scores).pivot(index="row", columns="place", values="score")[["near", "elsewhere"]]
-        wide["n"] = places.groupby("row")["n"].first()
+        text = [report.score_text(*report.spread(scores)) for scores in places["scores"]]
+        wide = places.assign(score=text).pivot(index="row", columns="place", values="score")[["near", "elsewhere"]]
+        wide["n"] = places.groupby("row")["scores"].first().str.len()
         table = (
             wide.loc[[row.name for row in rows]].set_axis([row.label for row in rows]).rename_axis("row").reset_index()
         )

@@ -9,7 +9,7 @@ Readings, where the paper is silent; each is a field of `TrainConfig` or a line 
 2. OHEM keeps at least 1/16 of the pixels of a batch. Wu et al. ask for "a reasonable number"; the paper names none.
 3. The loss of a head is the mean over the pixels that are kept, in the whole batch.
 4. No warm-up of the learning rate; batch normalisation has PyTorch's momentum, 0.1.
-5. A shorter run at another batch has a learning rate of its own (`bisenet.paper`): the paper trains at 16 only.
+5. A shorter run has a batch, an optimizer, a learning rate and a warm-up of its own (`bisenet.paper`).
 """
 
 from __future__ import annotations
@@ -58,9 +58,11 @@ class TrainConfig:
     train_images: int | None = None  # only the first so many images; None: all
     test_images: int | None = None
     batch: int = 16  # over all devices
+    optimizer: str = "sgd"  # the paper's; or "adamw", which learns more in few iterations
     lr: float = 5e-2
+    warmup: int = 0  # so many iterations raise the learning rate to its schedule
     power: float = 0.9  # of the "poly" schedule
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD
     weight_decay: float = 5e-4  # on the weights of convolutions only
     scales: tuple[float, ...] = SCALES
     flip: bool = True
@@ -80,7 +82,10 @@ class TrainConfig:
         sizes = (*(self.image_size or ()), *self.crop, *self.input_size, *self.test_size)
         if min(self.lr, *self.scales, *sizes) <= 0:
             raise ValueError("TrainConfig: lr, scales and sizes must be positive")
+        if self.warmup < 0:
+            raise ValueError(f"TrainConfig: warmup is {self.warmup}, it must not be negative")
         choose("protocol of evaluation", self.protocol, PROTOCOLS)
+        choose("optimizer", self.optimizer, ("sgd", "adamw"))
         if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
             raise ValueError(
                 f"TrainConfig: ohem_threshold is {self.ohem_threshold} and ohem_keep {self.ohem_keep}, "
@@ -183,12 +188,13 @@ def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, f
 
 
 def learning_rate(iteration: int, config: TrainConfig) -> float:
-    """The "poly" schedule: lr * (1 - iteration / iterations) ** power."""
-    return config.lr * (1 - iteration / config.iterations) ** config.power
+    """The "poly" schedule, lr * (1 - iteration / iterations) ** power, reached in a line from zero by the warm-up."""
+    rise = min(1.0, (iteration + 1) / max(1, config.warmup))
+    return rise * config.lr * (1 - iteration / config.iterations) ** config.power
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum; weight decay on the weights of convolutions only (Section 5, Training)."""
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW; weight decay on the weights of convolutions only (Section 5, Training)."""
     decayed = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     chosen = set(map(id, decayed))
     others = [p for p in model.parameters() if id(p) not in chosen]
@@ -196,6 +202,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
 
 
@@ -278,8 +286,8 @@ def save_checkpoint(
     """Everything that the next iteration depends on, in one safetensors file that is always whole."""
     tensors = {f"model.{name}": value.contiguous().cpu() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        if "momentum_buffer" in (state := optimizer.state.get(parameter, {})):
-            tensors[f"momentum.{name}"] = state["momentum_buffer"].contiguous().cpu()
+        for key, value in optimizer.state.get(parameter, {}).items():  # momentum; of AdamW averages and steps
+            tensors[f"optimizer.{key}.{name}"] = value.contiguous().cpu()
     tensors["losses"] = torch.from_numpy(fitted.losses[:iteration])
     progress = {"iteration": iteration, "seconds": fitted.seconds, "processes": fitted.processes}
     write_safetensors(path, tensors, {**progress, "identity": identity})
@@ -302,9 +310,12 @@ def load_checkpoint(
             f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
         )
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    for name, parameter in model.named_parameters():
-        if (momentum := tensors.get(f"momentum.{name}")) is not None:
-            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device).clone()
+    parameters = dict(model.named_parameters())
+    for place, value in tensors.items():
+        if place.startswith("optimizer."):
+            _, key, name = place.split(".", 2)
+            parameter = parameters[name]  # a count of steps stays on the CPU, where AdamW keeps it
+            optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device).clone()
     losses[: metadata["iteration"]] = tensors["losses"]
     return metadata["iteration"], metadata["seconds"], metadata["processes"]
 

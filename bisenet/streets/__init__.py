@@ -2,8 +2,9 @@
 
 A scene is a list of things on a street, drawn far to near on a canvas that paints image and labels together.
 Lengths are metres: x to the right, y up, z away from the camera, a pinhole at (0, eye, 0).
-Colours, textures and windows are shared between classes on purpose: what a pixel is follows from thin shapes
-(posts, spokes, lamps) and from context (a long windowed box on rails is a train, with wheels it is a bus).
+Every material has the colours that it has in life, and classes share materials: asphalt and zinc, plaster and concrete,
+the lacquer of cars and motorcycles. What a pixel is follows from thin shapes (posts, spokes, lamps) and from context
+(a long windowed box on rails is a train, with wheels it is a bus), seldom from its colour.
 """
 
 from __future__ import annotations
@@ -33,5 +34,6 @@ def render(index: int, size: tuple[int, int] = (512, 1024), seed: int = 0) -> tu
     street.paint_ground(canvas, things, rng)
     for thing in things:
         thing.paint(canvas, thing, rng)
+    canvas.mirror()
     paint_bonnet(canvas, rng)
     return canvas.develop(rng), np.array(canvas.labels)

@@ -32,7 +32,7 @@ NEAR, FAR = 1.5, 160.0
 CIRCLE: list[Point] = [(math.cos(t), math.sin(t)) for t in np.linspace(0, 2 * math.pi, 13)[:-1].tolist()]
 
 
-# --- colours: families that classes share -------------------------------------------------------------------
+# --- colours: each material as it is in life, with overlap between classes -----------------------------------
 
 
 def chance(rng: Generator, probability: float) -> bool:
@@ -50,33 +50,83 @@ def hsv(rng: Generator, hue: Point, saturation: Point, value: Point, texture: in
     return red, green, blue, texture
 
 
-def stone(rng: Generator) -> Colour:
-    """Plaster, brick, concrete: buildings and walls."""
-    return hsv(rng, (0.0, 0.16), (0.03, 0.5), (0.3, 0.85), 60)
+def plaster(rng: Generator) -> Colour:
+    """Plaster or brick, of houses."""
+    if chance(rng, 0.3):
+        return hsv(rng, (0.0, 0.05), (0.35, 0.6), (0.4, 0.65), 60)
+    return hsv(rng, (0.05, 0.15), (0.05, 0.4), (0.55, 0.9), 50)
 
 
-def paving(rng: Generator) -> Colour:
-    """Asphalt, slabs, gravel, zinc: road, sidewalk, bare terrain, poles."""
-    return hsv(rng, (0.02, 0.16) if chance(rng, 0.6) else (0.5, 0.65), (0.0, 0.22), (0.28, 0.62), 60)
+def concrete(rng: Generator) -> Colour:
+    """Concrete or stone, of walls; also of some houses."""
+    return hsv(rng, (0.05, 0.16), (0.02, 0.18), (0.4, 0.7), 90)
 
 
-def foliage(rng: Generator) -> Colour:
-    """Leaves and grass, from green to dry: vegetation and terrain."""
-    return hsv(rng, (0.18, 0.36) if chance(rng, 0.75) else (0.08, 0.18), (0.2, 0.55), (0.22, 0.55), 150)
+def asphalt(rng: Generator) -> Colour:
+    return hsv(rng, (0.55, 0.7) if chance(rng, 0.7) else (0.0, 0.12), (0.0, 0.1), (0.24, 0.44), 40)
 
 
-def paint(rng: Generator) -> Colour:
-    """Lacquer and cloth: vehicles, signs, people, shops, bins."""
-    return hsv(rng, (0.0, 1.0), (0.0, 0.15) if chance(rng, 0.45) else (0.3, 0.85), (0.12, 0.92), 25)
+def slabs(rng: Generator) -> Colour:
+    """Slabs of a sidewalk, lighter and warmer than most asphalt."""
+    return hsv(rng, (0.02, 0.12), (0.05, 0.25), (0.45, 0.74), 45)
+
+
+def earth(rng: Generator) -> Colour:
+    return hsv(rng, (0.07, 0.12), (0.3, 0.5), (0.3, 0.5), 100)
+
+
+def grass(rng: Generator) -> Colour:
+    return hsv(rng, (0.18, 0.28), (0.4, 0.65), (0.36, 0.56), 110)
+
+
+def leaves(rng: Generator) -> Colour:
+    """Darker than grass; some are autumnal."""
+    if chance(rng, 0.15):
+        return hsv(rng, (0.08, 0.14), (0.5, 0.75), (0.3, 0.5), 150)
+    return hsv(rng, (0.24, 0.38), (0.35, 0.65), (0.14, 0.38), 150)
+
+
+def zinc(rng: Generator) -> Colour:
+    """Galvanised steel: poles, some fences."""
+    return hsv(rng, (0.5, 0.65), (0.0, 0.1), (0.35, 0.62), 15)
+
+
+def lacquer(rng: Generator) -> Colour:
+    """Cars, motorcycles: white, silver and black more often than a colour."""
+    if chance(rng, 0.6):
+        return hsv(rng, (0.5, 0.65), (0.0, 0.1), (0.75, 0.95) if chance(rng, 0.5) else (0.1, 0.5), 15)
+    return hsv(rng, (0.55, 0.68) if chance(rng, 0.5) else (0.95, 1.03), (0.5, 0.9), (0.3, 0.75), 15)
+
+
+def livery(rng: Generator) -> Colour:
+    """Buses, shop signs, tarpaulins: a colour to be seen from afar."""
+    hues = ((0.97, 1.02), (0.1, 0.15), (0.3, 0.42), (0.55, 0.6))
+    return hsv(rng, hues[int(rng.integers(4))], (0.6, 0.9), (0.5, 0.9), 20)
+
+
+def signal(rng: Generator) -> Colour:
+    """The red, blue and yellow of traffic signs."""
+    hues = ((0.97, 1.0), (0.97, 1.0), (0.58, 0.63), (0.12, 0.15))
+    return hsv(rng, hues[int(rng.integers(4))], (0.75, 0.95), (0.6, 0.95), 5)
+
+
+def cloth(rng: Generator) -> Colour:
+    """Coats and trousers: mostly dark, some in a colour."""
+    if chance(rng, 0.6):
+        return hsv(rng, (0.55, 0.7), (0.1, 0.5), (0.1, 0.4), 25)
+    return hsv(rng, (0.0, 1.0), (0.3, 0.8), (0.3, 0.9), 25)
 
 
 def glass(rng: Generator) -> Colour:
-    return hsv(rng, (0.5, 0.65), (0.05, 0.35), (0.1, 0.75), 40)
+    return hsv(rng, (0.5, 0.65), (0.1, 0.35), (0.12, 0.5), 30)
 
 
 def dark(rng: Generator) -> Colour:
     """Rubber, iron."""
-    return hsv(rng, (0.0, 1.0), (0.0, 0.15), (0.06, 0.3), 25)
+    return hsv(rng, (0.0, 1.0), (0.0, 0.15), (0.06, 0.25), 25)
+
+
+WHITE: Colour = (235, 235, 230, 5)
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
@@ -103,6 +153,7 @@ class Canvas:
         self.haze = hsv(rng, (0.05, 0.13) if chance(rng, 0.3) else (0.55, 0.62), (0.0, 0.25), (0.6, 0.95), 15)
         self.sun = uniform(rng, -1.5, 1.5), uniform(rng, -0.6, 1.2)  # shift of a shadow per metre of height
         self.shade = uniform(rng, 0.15, 0.65)
+        self.wet = uniform(rng, 0.15, 0.4) if chance(rng, 0.3) else 0.0  # how much of the view the road mirrors
 
     def project(self, x: float, y: float, z: float) -> Point:
         """Pixel (column, row) of a point of the street; the bend shifts what is far."""
@@ -136,12 +187,16 @@ class Canvas:
         self.fill(edge, colour, label)
 
     def faces(self, thing: Thing) -> list[tuple[Plane, float]]:
-        """The visible faces of a box, each with its length: the flank, if it shows, then the near face."""
+        """The visible faces of a box, each with its length: the flank, if it shows, then the near face.
+
+        The sun lights the faces that look towards it, the others are in the shade.
+        """
         left, near, far = thing.x - thing.width / 2, thing.z, thing.z + thing.length
-        front = (Plane(self, left, near), thing.width)
+        front = (Plane(self, left, near, light=1 + 0.22 * math.tanh(2 * self.sun[1])), thing.width)
         for x, inward in ((left, 1), (left + thing.width, -1)):
             if inward * (self.project(x, 0, far)[0] - self.project(x, 0, near)[0]) < 0:
-                return [(Plane(self, x, near, (0, 1), (inward, 0)), thing.length), front]
+                light = 1 + 0.22 * inward * math.tanh(2 * self.sun[0])
+                return [(Plane(self, x, near, (0, 1), (inward, 0), light), thing.length), front]
         return [front]
 
     def cast_shadows(self, things: Sequence[Thing]) -> None:
@@ -167,10 +222,21 @@ class Canvas:
         mask = Image.fromarray((255 * (1 - np.exp(-depth / self.sight))).astype(np.uint8)[:, None])
         self.image.paste(self.haze, mask=mask.resize(self.image.size))
 
+    def mirror(self) -> None:
+        """A wet road shows what is above the horizon, upside down and blurred."""
+        if not self.wet:
+            return
+        row = round(self.horizon * self.height)
+        below = self.width, self.height - row
+        above = self.image.crop((0, 0, self.width, row)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        blurred = above.resize((max(1, self.width // 8), 12)).resize(below)
+        mask = self.labels.point([round(255 * self.wet) if label in (ROAD, SIDEWALK) else 0 for label in range(256)])
+        self.image.paste(blurred, (0, row), mask.crop((0, row, self.width, self.height)))
+
     def develop(self, rng: Generator) -> np.ndarray:
         """The photograph (H, W, 3): blur, exposure, tint, contrast, uneven light, texture, sensor noise."""
-        blur, noise, lift = uniform(rng, -0.5, 0.9), uniform(rng, 1, 7), uniform(rng, 0, 30)
-        gain, gamma = uniform(rng, 0.6, 1.15) * rng.uniform(0.9, 1.1, 3), uniform(rng, 0.8, 1.25)
+        blur, noise, lift = uniform(rng, -0.5, 0.7), uniform(rng, 1, 4), uniform(rng, 0, 15)
+        gain, gamma = uniform(rng, 0.7, 1.15) * rng.uniform(0.94, 1.06, 3), uniform(rng, 0.9, 1.15)
         level = np.arange(256)
         tone = np.minimum(lift + gain[:, None] * 255 * (level / 255) ** gamma, 255)
         curves = np.concatenate([tone.ravel(), level * gain.mean()])
@@ -178,8 +244,8 @@ class Canvas:
         if blur > 0.1:
             image = image.filter(ImageFilter.BoxBlur(blur))
         pixels = np.asarray(image)
-        light = 1 + np.float32(uniform(rng, 0, 0.2)) * cloth(rng, (3, 4), image.size)
-        grain = cloth(rng, (64, 128), image.size) + cloth(rng, (200, 400), image.size)
+        light = 1 + np.float32(uniform(rng, 0, 0.2)) * waves(rng, (3, 4), image.size)
+        grain = waves(rng, (64, 128), image.size) + waves(rng, (200, 400), image.size)
         grain *= pixels[..., 3] * np.float32(0.12)
         grain += np.float32(noise) * rng.standard_normal(grain.shape, dtype=np.float32)
         out = np.empty((self.height, self.width, 3), np.uint8)
@@ -190,7 +256,7 @@ class Canvas:
         return out
 
 
-def cloth(rng: Generator, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def waves(rng: Generator, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """Smooth noise (H, W) float32: a coarse grid of normal numbers, enlarged to `size` (width, height)."""
     coarse = Image.fromarray(rng.standard_normal(grid, dtype=np.float32))
     return np.array(coarse.resize(size, Image.Resampling.BILINEAR))
@@ -208,6 +274,7 @@ class Plane:
     z: float
     along: Point = (1.0, 0.0)
     inward: Point = (0.0, 1.0)
+    light: float = 1.0  # 1: neither lit by the sun nor in the shade
 
     def points(self, flat: Sequence[Point], behind: float = 0.0) -> list[Point]:
         """Pixels of the points (a, b), `behind` metres behind the plane."""
@@ -217,11 +284,11 @@ class Plane:
     def turned(self, span: float) -> Plane:
         """The same plane measured from its other end."""
         dx, dz = self.along
-        return Plane(self.canvas, self.x + span * dx, self.z + span * dz, (-dx, -dz), self.inward)
+        return Plane(self.canvas, self.x + span * dx, self.z + span * dz, (-dx, -dz), self.inward, self.light)
 
     def poly(self, flat: Sequence[Point], colour: Tint, label: Label = None) -> None:
         depth = self.z + self.along[1] * flat[len(flat) // 2][0]
-        self.canvas.fill(self.points(flat), colour, label, depth)
+        self.canvas.fill(self.points(flat), colour and scaled(colour, self.light), label, depth)
 
     def rect(self, a0: float, a1: float, b0: float, b1: float, colour: Tint, label: Label = None) -> None:
         self.poly(((a0, b0), (a0, b1), (a1, b1), (a1, b0)), colour, label)
@@ -230,7 +297,8 @@ class Plane:
         self.poly([(a + radius * c, b + radius * s) for c, s in CIRCLE], colour, label)
 
     def line(self, flat: Sequence[Point], thickness: float, colour: Colour, label: Label = None) -> None:
-        self.canvas.stroke(self.points(flat), thickness, colour, label, self.z + self.along[1] * flat[0][0])
+        depth = self.z + self.along[1] * flat[0][0]
+        self.canvas.stroke(self.points(flat), thickness, scaled(colour, self.light), label, depth)
 
     def panes(self, a0: float, a1: float, b0: float, b1: float, count: int, colour: Colour) -> None:
         """A row of windows: on houses, coaches, and as painted panels on trucks."""

@@ -26,12 +26,14 @@ from bisenet.streets.canvas import (
     Colour,
     Plane,
     Thing,
+    asphalt,
     chance,
-    foliage,
+    earth,
+    grass,
     hsv,
-    paint,
-    paving,
+    lacquer,
     scaled,
+    slabs,
     uniform,
 )
 from bisenet.streets.things import (
@@ -57,9 +59,9 @@ class Street:
     """
 
     def __init__(self, rng: Generator) -> None:
-        self.left, self.right = -uniform(rng, 4.8, 8), uniform(rng, 2.2, 4.6)
+        self.left, self.right = -uniform(rng, 4.8, 7.5), uniform(rng, 2.2, 4.2)
         self.lawns = [uniform(rng, 0.8, 3) if chance(rng, 0.35) else 0.0 for _ in range(2)]
-        self.walks = [lawn + uniform(rng, 1.8, 6) for lawn in self.lawns]  # outer edge, from the kerb
+        self.walks = [lawn + uniform(rng, 2.2, 6) for lawn in self.lawns]  # outer edge, from the kerb
         self.fronts = [walk + (uniform(rng, 1, 8) if chance(rng, 0.55) else 0.0) for walk in self.walks]
         self.junction = uniform(rng, 10, 35) if chance(rng, 0.55) else 1000.0
         self.has_train = chance(rng, 0.36)
@@ -71,14 +73,14 @@ class Street:
 
     def paint_ground(self, canvas: Canvas, things: Sequence[Thing], rng: Generator) -> None:
         """Sky and clouds, terrain, sidewalks, road and its marks, then shadows and haze."""
-        w, h, sky = canvas.width, canvas.height, hsv(rng, (0.53, 0.64), (0.02, 0.6), (0.55, 1.0), 8)
+        w, h, sky = canvas.width, canvas.height, hsv(rng, (0.53, 0.62), (0.02, 0.5), (0.75, 1.0), 8)
         canvas.fill([(0, 0), (w, 0), (w, h), (0, h)], sky, SKY)
         for _ in range(int(rng.integers(9))):
             plane, level = Plane(canvas, uniform(rng, -150, 150), FAR), uniform(rng, 20, 70)
             cloud = [(30 * c, level + uniform(rng, 3, 8) * s) for c, s in CIRCLE]
             plane.poly(cloud, scaled(sky, 1.15))
-        soil = foliage(rng) if chance(rng, 0.65) else paving(rng)
-        road, walk, kerb = paving(rng), paving(rng), uniform(rng, 0.7, 1.3)
+        soil = grass(rng) if chance(rng, 0.75) else earth(rng)
+        road, walk, kerb = scaled(asphalt(rng), 1 - canvas.wet), slabs(rng), uniform(rng, 1.05, 1.3)
         canvas.strip(-400, 400, NEAR, 400, (*soil[:3], 90), TERRAIN)
         for side in (0, 1):
             for inner, outer, light in ((self.lawns[side], self.walks[side], 1.0), (0.0, 0.2, kerb)):
@@ -132,7 +134,7 @@ class Street:
     def _front(self, side: int, z: float, end: float, rng: Generator) -> Iterator[Thing]:
         """One stretch of front, and houses or trees behind it if it is low."""
         draw = float(rng.random())
-        kinds = ((0.42, building, 5, 22, 10), (0.64, wall, 1.1, 3.2, 0.4), (0.86, fence, 1.0, 2.6, 0.1))
+        kinds = ((0.4, building, 5, 22, 10), (0.64, wall, 1.3, 3.2, 0.4), (0.86, fence, 1.2, 2.6, 0.1))
         _, kind, low, high, deep = next((row for row in kinds if draw < row[0]), (1, hedge, 0.8, 3, 2))
         place, length = self.fronts[side], end - z
         x = self.beside(side, place + deep / 2)
@@ -166,9 +168,9 @@ class Street:
 
     def _walkers(self, side: int, rng: Generator) -> Iterator[Thing]:
         """Pedestrians, and two-wheelers parked in a row."""
-        for _ in range(int(rng.integers(7))):
+        for _ in range(int(rng.integers(8))):
             x = self.beside(side, uniform(rng, self.lawns[side] + 0.3, self.walks[side]))
-            yield Thing(pedestrian, x, uniform(rng, 4, 24), height=uniform(rng, 1.3, 1.95))
+            yield Thing(pedestrian, x, uniform(rng, 4, 20), height=uniform(rng, 1.3, 1.95))
         for label, odds in ((BICYCLE, 0.35), (MOTORCYCLE, 0.2)):
             if chance(rng, odds):
                 x, z = self.beside(side, uniform(rng, 0.6, 1.4)), uniform(rng, 5, 14)
@@ -177,7 +179,7 @@ class Street:
 
     def _traffic(self, rng: Generator) -> Iterator[Thing]:
         """Queues of vehicles in their lanes, some crossing at the junction."""
-        queue = [CAR] * int(rng.integers(2, 8)) + [label for label in (TRUCK, BUS) if chance(rng, 0.44)]
+        queue = [CAR] * int(rng.integers(2, 8)) + [label for label in (TRUCK, BUS) if chance(rng, 0.5)]
         lanes = {0.0: uniform(rng, 7, 22), -3.4: uniform(rng, 5, 16), self.left + 1.1: uniform(rng, 5, 12)}
         if self.right > 3.4:
             lanes[self.right - 1.0] = uniform(rng, 5, 10)
@@ -208,7 +210,7 @@ class Street:
 def paint_bonnet(canvas: Canvas, rng: Generator) -> None:
     """Our own car, which has no class, in half of the scenes."""
     if chance(rng, 0.5):
-        colour, rise, lean = paint(rng), uniform(rng, 0.03, 0.1), uniform(rng, -0.2, 0.2)
+        colour, rise, lean = lacquer(rng), uniform(rng, 0.03, 0.1), uniform(rng, -0.2, 0.2)
         outline = [(1 + lean + 1.1 * c, 1 - rise * max(s, 0.0) ** 0.5) for c, s in CIRCLE[:7]]
         points = [(x * canvas.width / 2, y * canvas.height) for x, y in outline]
         canvas.fill([*points, (0, canvas.height + 1), (canvas.width, canvas.height + 1)], colour, VOID)

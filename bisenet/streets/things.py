@@ -27,30 +27,40 @@ from bisenet.streets.canvas import (
     VEGETATION,
     VOID,
     WALL,
+    WHITE,
     Canvas,
     Colour,
     Plane,
     Point,
     Thing,
     chance,
+    cloth,
+    concrete,
     dark,
-    foliage,
     glass,
     hsv,
-    paint,
-    paving,
+    lacquer,
+    leaves,
+    livery,
+    plaster,
     scaled,
-    stone,
+    signal,
     uniform,
+    zinc,
 )
 
 # --- along the street ---------------------------------------------------------------------------------------
 
 
 def building(canvas: Canvas, thing: Thing, rng: Generator) -> None:
-    """A tall box of stone with rows of windows, some with a shop below."""
-    body, pane, shop, style = stone(rng), glass(rng), paint(rng), rng.random()
+    """A tall box with rows of windows, some with a shop below; a low one has a pitched roof."""
+    body, pane, style = plaster(rng) if chance(rng, 0.8) else concrete(rng), glass(rng), rng.random()
+    shop, tiles = livery(rng), hsv(rng, (0.0, 0.06), (0.3, 0.6), (0.3, 0.5), 60)
     for plane, span in canvas.faces(thing):
+        if thing.height < 13:
+            roof = plane.points([(0, thing.height), (span, thing.height)])
+            roof += plane.points([(span, thing.height + 2.5), (0, thing.height + 2.5)], behind=2.5)
+            canvas.fill(roof, scaled(tiles, plane.light), BUILDING, thing.z)
         plane.rect(0, span, 0, thing.height, body, BUILDING)
         for floor in range(min(5, int(thing.height / 3.2)) if thing.z < 70 else 0):
             sill, count = 0.9 + 3.2 * floor, max(1, int(span / 3))
@@ -60,12 +70,12 @@ def building(canvas: Canvas, thing: Thing, rng: Generator) -> None:
                 plane.panes(0, span, sill, sill + 1.6, count, pane)
         if style > 0.75:
             plane.rect(0.5, span - 0.5, 2.6, 3.3, shop)
-        body, pane = scaled(body, 0.8), scaled(pane, 0.8)  # the near face is in the shade
 
 
 def wall(canvas: Canvas, thing: Thing, rng: Generator) -> None:
-    """Low, of the same stone as buildings, without windows; some have a poster."""
-    body, poster, joints = stone(rng), paint(rng), 4 if chance(rng, 0.5) else 1
+    """Low, of concrete or of the bricks of houses, without windows, with a lighter cap; some have a poster."""
+    body = concrete(rng) if chance(rng, 0.75) else plaster(rng)
+    poster, joints = livery(rng), 4 if chance(rng, 0.5) else 1
     for plane, span in canvas.faces(thing):
         plane.rect(0, span, 0, thing.height, body, WALL)
         if joints == 1 and span > 5:
@@ -73,11 +83,13 @@ def wall(canvas: Canvas, thing: Thing, rng: Generator) -> None:
         for course in range(1, joints + 1):
             level = thing.height * course / joints
             plane.line([(0, level), (span, level)], 0.04, scaled(body, 0.75))
+        plane.rect(0, span, 0.92 * thing.height, thing.height, scaled(body, 1.15))
 
 
 def fence(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """Thin posts and rails; labelled as one area although one sees through, as in Cityscapes."""
-    colour = paint(rng) if chance(rng, 0.5) else dark(rng)
+    wood = hsv(rng, (0.06, 0.11), (0.35, 0.6), (0.3, 0.55), 60)
+    colour = (zinc(rng), dark(rng), wood)[int(rng.integers(3))]
     posts = round(thing.length / uniform(rng, 0.35, 1.2))
     for plane, span in canvas.faces(thing)[:-1]:
         plane.rect(0, span, 0, thing.height, None, FENCE)
@@ -89,7 +101,7 @@ def fence(canvas: Canvas, thing: Thing, rng: Generator) -> None:
 
 def hedge(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """Bushes in a row with a ragged top."""
-    body, tops = foliage(rng), (thing.height * rng.uniform(0.75, 1.2, 9)).tolist()
+    body, tops = leaves(rng), (thing.height * rng.uniform(0.75, 1.2, 9)).tolist()
     for plane, span in canvas.faces(thing):
         top = [(span * i / 8, b) for i, b in enumerate(tops)]
         plane.poly([(0, 0), *top, (span, 0)], body, VEGETATION)
@@ -97,29 +109,29 @@ def hedge(canvas: Canvas, thing: Thing, rng: Generator) -> None:
 
 def tree(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """A trunk, which looks like a pole, and a ragged crown."""
-    plane, leaves, bark = Plane(canvas, thing.x, thing.z), foliage(rng), dark(rng)
+    plane, crown_colour = Plane(canvas, thing.x, thing.z), leaves(rng)
+    bark = hsv(rng, (0.05, 0.1), (0.2, 0.5), (0.15, 0.35), 80)
     crown = thing.height * uniform(rng, 0.22, 0.34)
     middle = thing.height - crown
-    plane.line([(0, 0), (0, middle)], uniform(rng, 0.12, 0.4), scaled(bark, 1.5), VEGETATION)
+    plane.line([(0, 0), (0, middle)], uniform(rng, 0.12, 0.4), bark, VEGETATION)
     for light in (1.0, 0.8, 1.25, 0.9):
         a, b = uniform(rng, -0.45, 0.45) * crown, middle + uniform(rng, -0.45, 0.45) * crown
         radii = (crown * rng.uniform(0.55, 1.05, len(CIRCLE))).tolist()
         blob = [(a + r * c, b + r * s) for (c, s), r in zip(CIRCLE, radii, strict=True)]
-        plane.poly(blob, scaled(leaves, light), VEGETATION)
+        plane.poly(blob, scaled(crown_colour, light), VEGETATION)
 
 
 def bin_or_box(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """A thing without a class."""
-    colour = paint(rng)
+    colour = livery(rng) if chance(rng, 0.5) else dark(rng)
     for plane, span in canvas.faces(thing):
         plane.rect(0, span, 0, thing.height, colour, VOID)
-        colour = scaled(colour, 0.8)
 
 
 def lamp_post(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """A pole, most with an arm over the road."""
     arm = -math.copysign(uniform(rng, 0.8, 2.5), thing.x) if chance(rng, 0.7) else 0.0
-    colour = dark(rng) if chance(rng, 0.5) else paving(rng)
+    colour = dark(rng) if chance(rng, 0.3) else zinc(rng)
     shape = [(0, 0), (0, thing.height), (arm, thing.height + 0.2)]
     Plane(canvas, thing.x, thing.z).line(shape, uniform(rng, 0.12, 0.26), colour, POLE)
 
@@ -127,10 +139,11 @@ def lamp_post(canvas: Canvas, thing: Thing, rng: Generator) -> None:
 def traffic_sign(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """One or two plates on a thin pole: discs, triangles, boards."""
     plane = Plane(canvas, thing.x, thing.z)
-    plane.line([(0, 0), (0, thing.height)], 0.1, paving(rng), POLE)
+    plane.line([(0, 0), (0, thing.height)], 0.1, zinc(rng), POLE)
     for plate in range(1 + chance(rng, 0.35)):
         b, radius, shape = thing.height - 0.8 * plate, uniform(rng, 0.3, 0.5), rng.random()
-        for colour, r, label in ((paint(rng), radius, SIGN), (paint(rng), 0.65 * radius, None)):
+        field = WHITE if chance(rng, 0.7) else signal(rng)
+        for colour, r, label in ((signal(rng), radius, SIGN), (field, 0.65 * radius, None)):
             if shape < 0.4:
                 plane.disc(0, b, r, colour, label)
             elif shape < 0.65:
@@ -141,7 +154,7 @@ def traffic_sign(canvas: Canvas, thing: Thing, rng: Generator) -> None:
 
 def traffic_light(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """A dark box with three lamps, one lit, on a pole and perhaps on an arm over the road."""
-    plane, box, steel, h = Plane(canvas, thing.x, thing.z), dark(rng), paving(rng), thing.height
+    plane, box, steel, h = Plane(canvas, thing.x, thing.z), dark(rng), zinc(rng), thing.height
     arm = -math.copysign(uniform(rng, 2, 3.5), thing.x) if chance(rng, 0.45) else 0.0
     plane.line([(0, 0), (0, h), (arm, h + abs(arm) / 3)], 0.12, steel, POLE)
     lit = int(rng.integers(3))
@@ -155,8 +168,9 @@ def traffic_light(canvas: Canvas, thing: Thing, rng: Generator) -> None:
 
 
 def upper_body(plane: Plane, hip: Point, neck: Point, hand: Point, label: int, rng: Generator) -> None:
-    """Torso, arm, head and hair: the same for pedestrians and riders."""
-    coat, skin, hair = paint(rng), hsv(rng, (0.03, 0.09), (0.2, 0.6), (0.3, 0.9), 10), paint(rng)
+    """Torso, arm and head: the same for pedestrians and riders, but for the helmet that most riders wear."""
+    coat, skin = cloth(rng), hsv(rng, (0.03, 0.09), (0.2, 0.6), (0.3, 0.9), 10)
+    hair = lacquer(rng) if label == RIDER and chance(rng, 0.7) else dark(rng)
     plane.line([hip, neck], uniform(rng, 0.34, 0.48), coat, label)
     plane.line([neck, hand], 0.13, scaled(coat, 0.8), label)
     a, b = neck[0] + 0.15 * (neck[0] - hip[0]), neck[1] + 0.18
@@ -168,7 +182,7 @@ def upper_body(plane: Plane, hip: Point, neck: Point, hand: Point, label: int, r
 
 def pedestrian(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """Stands on two legs."""
-    plane, k, trousers = Plane(canvas, thing.x, thing.z), thing.height / 1.75, paint(rng)
+    plane, k, trousers = Plane(canvas, thing.x, thing.z), thing.height / 1.75, cloth(rng)
     stride, hip = uniform(rng, 0.05, 0.35) * k, (0.0, 0.85 * k)
     plane.line([(-stride, 0), hip, (stride, 0)], 0.17, trousers, PERSON)
     upper_body(plane, hip, (0.0, 1.42 * k), (uniform(rng, -0.4, 0.4), hip[1]), PERSON, rng)
@@ -181,13 +195,13 @@ def two_wheeler(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     plane = Plane(canvas, thing.x, thing.z, (ahead * math.cos(angle), away * math.sin(angle)))
     (bicycle if thing.label == BICYCLE else motorcycle)(plane, rng)
     if thing.height > 1.5:
-        plane.line([(-0.2, 0.95), (0.2, 0.65), (0.05, 0.25)], 0.16, paint(rng), RIDER)
+        plane.line([(-0.2, 0.95), (0.2, 0.65), (0.05, 0.25)], 0.16, cloth(rng), RIDER)
         upper_body(plane, (-0.2, 0.92), (uniform(rng, -0.1, 0.2), 1.45), (0.45, 1.0), RIDER, rng)
 
 
 def bicycle(plane: Plane, rng: Generator) -> None:
     """Rings, spokes and tubes; a wheel is labelled as a disc although one sees through, as in Cityscapes."""
-    tyre, tube = dark(rng), paint(rng)
+    tyre, tube = dark(rng), lacquer(rng)
     for hub in (-0.52, 0.52):
         plane.disc(hub, 0.34, 0.35, None, BICYCLE)
         plane.line([(hub + 0.33 * c, 0.34 + 0.33 * s) for c, s in [*CIRCLE, CIRCLE[0]]], 0.05, tyre)
@@ -200,7 +214,7 @@ def bicycle(plane: Plane, rng: Generator) -> None:
 
 def motorcycle(plane: Plane, rng: Generator) -> None:
     """Fat wheels and a closed body."""
-    tyre, body = dark(rng), paint(rng)
+    tyre, body = dark(rng), lacquer(rng)
     for hub in (-0.68, 0.68):
         plane.disc(hub, 0.32, 0.34, tyre, MOTORCYCLE)
         plane.disc(hub, 0.32, 0.16, scaled(body, 0.7))
@@ -215,7 +229,7 @@ def motorcycle(plane: Plane, rng: Generator) -> None:
 
 @dataclass(frozen=True)
 class Coat:
-    """What tells two vehicles of a class apart; the colours come from the same families for every class."""
+    """What tells two vehicles of a class apart: lacquer or livery, windows, stripe or box, tyres."""
 
     label: int
     body: Colour
@@ -229,7 +243,11 @@ class Coat:
 def vehicle(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """The flank, if it shows, then the near face; the heading says which of them is the side."""
     front = chance(rng, 0.5)
-    coat = Coat(thing.label, paint(rng), glass(rng), paint(rng), dark(rng), front, chance(rng, 0.5))
+    body = lacquer(rng) if thing.label == CAR or chance(rng, 0.3) else livery(rng)
+    trim = livery(rng) if chance(rng, 0.4) else WHITE
+    if thing.label == TRAIN:  # a light car with a stripe
+        body, trim = scaled(WHITE, uniform(rng, 0.7, 1)), body
+    coat = Coat(thing.label, body, glass(rng), trim, dark(rng), front, chance(rng, 0.3))
     side, end = VEHICLES[thing.label][:2]
     *flank, (near, span) = canvas.faces(thing)
     for plane, length in flank:
@@ -275,7 +293,7 @@ def car_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
         lean = foot + (top - foot) * (b - belt) / (h - belt)
         cabin = plane.points([(a, belt), (w - a, belt)], foot) + plane.points([(w - a, b), (a, b)], lean)
         plane.canvas.fill(cabin, colour, coat.label, plane.z)
-    plane.rect(0, w, 0.25, belt, scaled(coat.body, 0.9), coat.label)
+    plane.rect(0, w, 0.25, belt, coat.body, coat.label)
     plane.rect(0.36 * w, 0.64 * w, 0.38, 0.5, (225, 225, 215, 0))
     tyres_and_lamps(plane, w, 0.35, 0.48 * h, coat)
 
@@ -283,12 +301,12 @@ def car_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
 def coach_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
     """Bus and train have the same long windowed box."""
     plane.rect(0, d, 0.32, h, coat.body, coat.label)
-    plane.rect(0, d, 0.9, 1.15, coat.trim)
+    plane.rect(0, d, 0.7, 0.44 * h, coat.trim)
     plane.panes(0, d, 0.48 * h, 0.84 * h, round(d / 1.7), coat.pane)
 
 
 def coach_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
-    plane.rect(0, w, 0.32, h, scaled(coat.body, 0.9), coat.label)
+    plane.rect(0, w, 0.32, h, coat.body, coat.label)
     plane.rect(0.08 * w, 0.92 * w, 0.45 * h, 0.84 * h, coat.pane)
     plane.rect(0.25 * w, 0.75 * w, 0.87 * h, 0.96 * h, coat.trim)
 
@@ -333,11 +351,11 @@ def truck_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
 
 def truck_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
     if coat.front:
-        plane.rect(0, w, 0.4, 0.8 * h, scaled(coat.body, 0.9), coat.label)
+        plane.rect(0, w, 0.4, 0.8 * h, coat.body, coat.label)
         plane.rect(0.1 * w, 0.9 * w, 0.45 * h, 0.74 * h, coat.pane)
     else:
         plane.rect(0.1, w - 0.1, 0.6, 0.85, coat.rubber, coat.label)
-        plane.rect(0, w, 0.85, h, scaled(coat.trim, 0.9), coat.label)
+        plane.rect(0, w, 0.85, h, coat.trim, coat.label)
         plane.line([(w / 2, 0.85), (w / 2, h)], 0.05, scaled(coat.trim, 0.5))
     tyres_and_lamps(plane, w, 0.8, 0.75, coat)
 

@@ -1,0 +1,99 @@
+"""One verdict: what some scores gain over others, its 95 % interval, and whether it is resolved.
+
+A score is that of one run, a seed each. The word "resolved" is for an interval that excludes zero, nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+NOT_RUN = "not run"
+ONE_SEED = "one seed"
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """`points` gained in the mean, and the interval `low` to `high`: NaN with one seed, all of them without runs."""
+
+    points: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def verdict(self) -> str:
+        """ "resolved", "unresolved", "one seed" or "not run"."""
+        if math.isnan(self.points):
+            return NOT_RUN
+        if math.isnan(self.low):
+            return ONE_SEED
+        return "resolved" if self.low > 0 or self.high < 0 else "unresolved"
+
+    @property
+    def interval(self) -> str:
+        return "" if math.isnan(self.low) else f"{self.low:+.2f} to {self.high:+.2f}"
+
+    def __str__(self) -> str:
+        if math.isnan(self.points):
+            return NOT_RUN
+        return (
+            f"{self.points:+.2f} ({self.interval}) {self.verdict}" if self.interval else f"{self.points:+.2f} one seed"
+        )
+
+    def beside(self, printed: float) -> str:
+        """The verdict, and where the paper printed a gain (NaN: it did not), whether the sign is the paper's."""
+        if math.isnan(self.points) or math.isnan(printed):
+            return "" if math.isnan(printed) else NOT_RUN
+        return f"{self.verdict}, {'same' if printed * self.points > 0 else 'other'} sign"
+
+
+def gain(scores: Sequence[float], over: Sequence[float]) -> Gain:
+    """Mean of `scores` less mean of `over`, with Welch's interval: the variances of the two may differ."""
+    if not len(scores) or not len(over):
+        return Gain(math.nan)
+    points = float(np.mean(scores) - np.mean(over))
+    if min(len(scores), len(over)) < 2:
+        return Gain(points)
+    if not np.ptp(scores) and not np.ptp(over):  # Welch divides by their variance
+        return Gain(points, points, points)
+    interval = stats.ttest_ind(scores, over, equal_var=False).confidence_interval(CONFIDENCE)
+    return Gain(points, float(interval.low), float(interval.high))
+
+
+def mean(scores: Sequence[float]) -> Gain:
+    """The mean of scores with Student's interval, NaN where there are too few."""
+    return gain(scores, [0.0]) if len(scores) < 2 else _of_mean(np.asarray(scores))
+
+
+def _of_mean(scores: np.ndarray) -> Gain:
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * stats.sem(scores)
+    return Gain(float(scores.mean()), float(scores.mean() - half), float(scores.mean() + half))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> tuple[Gain, float]:
+    """Spearman's correlation of two columns with its interval, and a probability.
+
+    The interval (Bonett and Wright, 2000) takes four rows and ranks that do not agree wholly; otherwise it is NaN.
+    The probability, exact up to eight rows, is that of a correlation at least as far from zero if one column were
+    shuffled. ValueError for fewer than three rows.
+    """
+    if len(first) < 3:
+        raise ValueError(f"rank correlation of {len(first)} rows, it takes three")
+    ranks, others = (stats.zscore(stats.rankdata(column)) for column in (first, second))
+    found = float(np.mean(ranks * others))
+
+    def product(shuffled: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(ranks * shuffled, axis=axis)
+
+    options = {"permutation_type": "pairings", "n_resamples": math.factorial(8), "vectorized": True}
+    chance = float(stats.permutation_test((others,), product, rng=np.random.default_rng(0), **options).pvalue)
+    if len(first) < 4 or abs(found) > 1 - 1e-9:
+        return Gain(found), chance
+    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((1 + found**2 / 2) / (len(first) - 3))
+    low, high = np.tanh(np.arctanh(found) + np.array((-half, half))).tolist()
+    return Gain(found, low, high), chance
