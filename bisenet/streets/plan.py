@@ -59,12 +59,12 @@ class Street:
     """
 
     def __init__(self, rng: Generator) -> None:
-        self.left, self.right = -uniform(rng, 4.8, 7.5), uniform(rng, 2.2, 4.2)
-        self.lawns = [uniform(rng, 0.8, 3) if chance(rng, 0.35) else 0.0 for _ in range(2)]
-        self.walks = [lawn + uniform(rng, 2.2, 6) for lawn in self.lawns]  # outer edge, from the kerb
-        self.fronts = [walk + (uniform(rng, 1, 8) if chance(rng, 0.55) else 0.0) for walk in self.walks]
+        self.left, self.right = -uniform(rng, 4.8, 7), uniform(rng, 2, 3.6)
+        self.lawns = [uniform(rng, 1.5, 4) if chance(rng, 0.45) else 0.0 for _ in range(2)]
+        self.walks = [lawn + uniform(rng, 3, 7) for lawn in self.lawns]  # outer edge, from the kerb
+        self.fronts = [walk + (uniform(rng, 2, 9) if chance(rng, 0.6) else 0.0) for walk in self.walks]
         self.junction = uniform(rng, 10, 35) if chance(rng, 0.55) else 1000.0
-        self.has_train = chance(rng, 0.36)
+        self.has_train = chance(rng, 0.4)
         self.rails = uniform(rng, self.left + 1.6, -3.2) if self.has_train or chance(rng, 0.15) else None
 
     def beside(self, side: int, metres: float) -> float:
@@ -134,7 +134,7 @@ class Street:
     def _front(self, side: int, z: float, end: float, rng: Generator) -> Iterator[Thing]:
         """One stretch of front, and houses or trees behind it if it is low."""
         draw = float(rng.random())
-        kinds = ((0.4, building, 5, 22, 10), (0.64, wall, 1.3, 3.2, 0.4), (0.86, fence, 1.2, 2.6, 0.1))
+        kinds = ((0.34, building, 5, 22, 10), (0.6, wall, 1.8, 3.6, 0.4), (0.86, fence, 1.6, 3, 0.1))
         _, kind, low, high, deep = next((row for row in kinds if draw < row[0]), (1, hedge, 0.8, 3, 2))
         place, length = self.fronts[side], end - z
         x = self.beside(side, place + deep / 2)
@@ -170,21 +170,21 @@ class Street:
         """Pedestrians, and two-wheelers parked in a row."""
         for _ in range(int(rng.integers(8))):
             x = self.beside(side, uniform(rng, self.lawns[side] + 0.3, self.walks[side]))
-            yield Thing(pedestrian, x, uniform(rng, 4, 20), height=uniform(rng, 1.3, 1.95))
-        for label, odds in ((BICYCLE, 0.35), (MOTORCYCLE, 0.2)):
+            yield Thing(pedestrian, x, uniform(rng, 3.5, 16), height=uniform(rng, 1.4, 1.95))
+        for label, odds in ((BICYCLE, 0.4), (MOTORCYCLE, 0.3)):
             if chance(rng, odds):
-                x, z = self.beside(side, uniform(rng, 0.6, 1.4)), uniform(rng, 5, 14)
-                for place in range(int(rng.integers(1, 4))):
+                x, z = self.beside(side, uniform(rng, 0.6, 1.4)), uniform(rng, 4, 10)
+                for place in range(int(rng.integers(1, 5))):
                     yield Thing(two_wheeler, x, z + 1.2 * place, 0.6, 0.8, 1.0, label)
 
     def _traffic(self, rng: Generator) -> Iterator[Thing]:
         """Queues of vehicles in their lanes, some crossing at the junction."""
-        queue = [CAR] * int(rng.integers(2, 8)) + [label for label in (TRUCK, BUS) if chance(rng, 0.5)]
+        queue = [CAR] * int(rng.integers(2, 6)) + [label for label in (TRUCK, BUS) if chance(rng, 0.6)]
         lanes = {0.0: uniform(rng, 7, 22), -3.4: uniform(rng, 5, 16), self.left + 1.1: uniform(rng, 5, 12)}
         if self.right > 3.4:
             lanes[self.right - 1.0] = uniform(rng, 5, 10)
         if self.has_train and self.rails is not None:
-            yield make_vehicle(TRAIN, self.rails, uniform(rng, 7, 24), rng)
+            yield make_vehicle(TRAIN, self.rails, uniform(rng, 6, 18), rng)
             lanes = {x: z for x, z in lanes.items() if abs(x - self.rails) > 2.4}
         for label in rng.permutation(queue).tolist():
             if self.junction < 30 and chance(rng, 0.3):
@@ -199,9 +199,9 @@ class Street:
     def _riders(self, rng: Generator) -> Iterator[Thing]:
         """Riders and a pedestrian on the road, clear of the train."""
         left = self.rails + 1.8 if self.has_train and self.rails is not None else self.left + 0.5
-        for label, odds in ((BICYCLE, 0.45), (MOTORCYCLE, 0.35)):
+        for label, odds in ((BICYCLE, 0.55), (MOTORCYCLE, 0.5)):
             if chance(rng, odds):
-                x, z = uniform(rng, left, self.right - 0.3), uniform(rng, 4.5, 14)
+                x, z = uniform(rng, left, self.right - 0.3), uniform(rng, 4, 11)
                 yield Thing(two_wheeler, x, z, 0.6, 1.4, 1.8, label, across=chance(rng, 0.4))
         if chance(rng, 0.4):
             yield Thing(pedestrian, uniform(rng, left, self.right), uniform(rng, 6, 20))
