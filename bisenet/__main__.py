@@ -20,10 +20,11 @@ from bisenet.data import DATASETS, choose, palette
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.memory import NotEnoughMemoryError
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import BiSeNetV2
 from bisenet.protocols import PROTOCOLS
 from bisenet.publish import publish
 from bisenet.rehearse import rehearse
+from bisenet.shipped import SHIPPED_WEIGHTS, named
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
 from bisenet.transfer import fingerprint
 
@@ -100,9 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FIELD=VALUE",
-        help=f"change the recipe, sizes as 256x512; fields: {fields}",
+        help=f"change the recipe, sizes as 256x512, several numbers as 0.5,1; fields: {fields}",
     )
-    single.add_argument("--weights", type=Path, help="begin with this file, all but its classifiers")
+    single.add_argument("--weights", type=named, help="begin with this file, all but its classifiers")
     _add_execution(single)
 
     done = command("publish", _publish, "Check records of yours and copy them into results/records/.")
@@ -117,7 +118,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_execution(dry)
 
     again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
-    again.add_argument("weights", type=Path, help="a .safetensors file that a run or BiSeNetV2.save wrote")
+    again.add_argument("weights", type=named, help="a .safetensors file that a run or BiSeNetV2.save wrote")
     _add_setting(again)
     _add_data_root(again)
     again.add_argument("--split", help="(default: that of the recipe)")
@@ -128,9 +129,9 @@ def make_parser() -> argparse.ArgumentParser:
     seen.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph, a video, a folder of them")
     seen.add_argument("--overlay", action="store_true", help="lay the colours of the classes over the frames")
     seen.add_argument("--out", type=Path, default=Path("predicted"), metavar="FOLDER", help="(default: %(default)s)")
-    shipped = "a .safetensors file (default: that of the package, which knows drawn streets only)"
-    seen.add_argument("--weights", type=Path, default=SHIPPED_WEIGHTS, metavar="FILE", help=shipped)
-    size = "what the network sees (default: 256x512 with the weights of the package, 512x1024 with others)"
+    shipped = "a .safetensors file, or streets: that of the package, which knows drawn streets only (default: streets)"
+    seen.add_argument("--weights", type=named, default=SHIPPED_WEIGHTS, metavar="FILE", help=shipped)
+    size = "what the network sees (default: what the weights were tested at, or else 512x1024)"
     seen.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
     seen.add_argument("--engine", default="auto", metavar="NAME", help="what runs the network (default: %(default)s)")
     seen.add_argument("--precision", default="fp32", metavar="NAME", help="(default: %(default)s)")
@@ -148,7 +149,7 @@ def make_parser() -> argparse.ArgumentParser:
     foreign.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the file, in this folder)")
 
     file = command("export", _export, "Write a network for another runtime, and compare it there with what it was.")
-    file.add_argument("weights", nargs="?", type=Path, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=shipped)
+    file.add_argument("weights", nargs="?", type=named, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=shipped)
     file.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, torchscript, pt2")
     file.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
     whole = "from frames, uint8 RGB (N, H, W, 3), to class maps, uint8 (N, H, W), instead of images to logits"
@@ -174,7 +175,7 @@ def make_parser() -> argparse.ArgumentParser:
     which = f"some of: {', '.join(speed.PRECISIONS)} (default: all that can be had here)"
     timed.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
     timed.add_argument(
-        "--weights", type=Path, metavar="FILE", help="time the network of this file alone, half a side of the frame"
+        "--weights", type=named, metavar="FILE", help="time the network of this file alone, half a side of the frame"
     )
     instead = timed.add_mutually_exclusive_group()
     ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
@@ -187,7 +188,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="streets", help=f"{', '.join(DATASETS)} (default: %(default)s)")
-    scales = "smoke: seconds a row, short: minutes, paper: the paper's schedule"
+    scales = "smoke: seconds a row, short: minutes, long: an hour, paper: the paper's schedule"
     parser.add_argument("--scale", default="short", help=f"{scales} (default: %(default)s)")
 
 
@@ -273,7 +274,7 @@ def _publish(arguments: argparse.Namespace) -> None:
 
 
 def _changed(config: Any, changes: list[str]) -> Any:
-    """`config` with FIELD=VALUE changes; a value is a number, true, false, or a size such as 256x512."""
+    """`config` with FIELD=VALUE changes: a number, several as 0.5,1, true, false, or a size such as 256x512."""
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     values = {}
     for change in changes:
@@ -290,6 +291,8 @@ def _value(text: str, change: str) -> Any:
             return parse(text)
         except ValueError:
             continue
+    if "," in text:
+        return tuple(float(part) for part in text.split(","))
     if text.replace("+", "").replace("-", "").isalpha():
         return text  # the name of a split or a protocol
     raise ValueError(f"--set {change}: the value is no number, true, false, none, name or size such as 256x512")
@@ -347,11 +350,12 @@ def _convert(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     export = importlib.import_module("bisenet.export")
     form = export.FORMATS[choose("format", arguments.to, export.FORMATS)]
-    size = arguments.size or (SHIPPED_SIZE if arguments.weights == SHIPPED_WEIGHTS else cost.PAPER_INPUT)
+    network = BiSeNetV2.load(arguments.weights)
+    size = arguments.size or network.seen_at or cost.PAPER_INPUT
     given = None if arguments.dynamic else arguments.frame or size
     seen = size if arguments.frame else arguments.size if arguments.dynamic else None
     graph = export.Graph(given, arguments.whole, seen)
-    network, path = BiSeNetV2.load(arguments.weights), arguments.out or Path(arguments.weights.stem + form.suffix)
+    path = arguments.out or Path(arguments.weights.stem + form.suffix)
     try:
         difference = export.export(network, arguments.to, graph, path)
     except RuntimeError as error:

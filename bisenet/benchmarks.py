@@ -88,10 +88,10 @@ def standing(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index").fillna("-").rename_axis(["method", "score"])
 
 
-def recipes(name: str, dataset: str, scale: str) -> pd.DataFrame:
-    """The paper's recipe for the data set of a table beside that of `dataset` and `scale`, and where they differ."""
+def recipes(of: str, dataset: str, scale: str) -> pd.DataFrame:
+    """The paper's recipe for the data set `of` beside ours for `dataset` and `scale`, and where they differ."""
     columns = {
-        "paper": _recipe(paper.recipe(paper.PUBLISHED[name], "paper")),
+        f"paper ({of})": _recipe(paper.recipe(of, "paper")),
         f"ours ({dataset}, {scale})": _recipe(paper.recipe(dataset, scale)),
     }
     table = pd.DataFrame(columns)
@@ -110,9 +110,11 @@ def _recipe(training: TrainConfig) -> dict[str, str]:
         "iterations": f"{training.iterations:,}",
         "batch": str(training.batch),
         "images shown": f"{training.iterations * training.batch:,}",
-        "learning rate": str(training.lr),
+        "optimizer": training.optimizer,
+        "learning rate": f"{training.lr}" + (f", {training.warmup} iterations of warm-up" if training.warmup else ""),
         "weight decay": str(training.weight_decay),
         **{name: "x".join(map(str, size)) if size else "its own" for name, size in sizes.items()},
+        "random scales": ", ".join(map(str, training.scales)),
         "trained on": training.train_split,
         "evaluated on": training.test_split,
         "protocol of evaluation": training.protocol,

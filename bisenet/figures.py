@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 from bisenet.benchmarks import HEADERS, SERVER, pairs
 from bisenet.paper import BASES, Row
 from bisenet.report import NOT_COUNTED, gains
-from bisenet.verdict import NOT_RUN, ONE_SEED, Gain, mean
+from bisenet.verdict import NOT_RUN, ONE_SEED, mean
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
@@ -65,23 +65,24 @@ def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
         axes.plot(gained.points, y, "o", color=OURS, markerfacecolor=filled, markersize=6)
 
 
-def claims(table: pd.DataFrame, seen: Sequence[Gain]) -> Figure:
-    """A table of `report.claims` as intervals, coloured by verdict; `seen` are their gains."""
+def claims(table: pd.DataFrame, setting: str) -> Figure:
+    """A table of `report.claims` as intervals, coloured by verdict; of one seed hollow; the paper's gain beside."""
     figure, axes = plt.subplots(figsize=(9.6, 0.27 * len(table) + 1.2), layout="constrained")
     axes.axvline(0, color="black", linewidth=0.8)
-    colours = {"holds": GREEN, "fails": BAD}
-    for y, (told, gained) in enumerate(zip(table["verdict"], seen, strict=True)):
-        colour = colours.get(told, PAPER)
-        axes.plot((gained.low, gained.high), (-y, -y), color=colour, linewidth=2)
-        axes.plot(gained.points, -y, "o", color=colour, markerfacecolor="white" if told == ONE_SEED else colour)
-        if told == NOT_RUN:
-            axes.annotate(NOT_RUN, (0.5, -y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
-    axes.plot(table["paper"].astype(float), -np.arange(len(table)), "D", color="black", markerfacecolor="none")
+    colours = {"holds": GREEN, "fails": BAD, "unresolved": OURS, ONE_SEED: OURS, NOT_RUN: PAPER}
+    for place, line in zip(-np.arange(len(table)), table.to_dict("records"), strict=True):
+        colour = colours[line["verdict"]]
+        axes.plot((line["low"], line["high"]), (place, place), color=colour)
+        if line["verdict"] == NOT_RUN:
+            axes.annotate(NOT_RUN, (1, place), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=7)
+        else:
+            filled = "white" if line["verdict"] == ONE_SEED else colour
+            axes.plot(line["here"], place, "o", color=colour, markerfacecolor=filled)
+        axes.plot(line["paper"], place, "D", color=PAPER, markersize=5, zorder=1)
     axes.set_yticks(-np.arange(len(table)), table["claim"], fontsize=8)
-    axes.set_xlabel("gain in points of mIoU, with its 95 % interval")
-    known = {"holds": GREEN, "fails": BAD, "unresolved": PAPER}
-    handles: list[Any] = [Line2D([], [], marker="o", color=colour, label=told) for told, colour in known.items()]
-    handles.append(Line2D([], [], marker="D", linestyle="", color="black", markerfacecolor="none", label="paper"))
+    axes.set_xlabel(f"gain in points of mIoU, {setting}, with its 95 % interval")
+    marks = {word: ("o", colours[word]) for word in ("holds", "fails", "unresolved")} | {"paper": ("D", PAPER)}
+    handles = [Line2D([], [], marker=mark, color=colour, label=word) for word, (mark, colour) in marks.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return closed(figure)

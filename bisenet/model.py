@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +18,6 @@ from bisenet.backbones import BACKBONES, stages_of
 from bisenet.config import Size, settle
 from bisenet.files import read_safetensors, write_safetensors
 from bisenet.readings import PAPER, Reading, named
-
-# Weights trained on the embedded scenes; `weights/README.md` says how, and how good they are.
-SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "streets.safetensors"
-SHIPPED_SIZE = (256, 512)  # of the scenes on which they were tested, and at which the network saw them
 
 AGGREGATIONS = ("bga", "sum", "concat", "none")
 STRIDES = {"stage2": 4, "stage3": 8, "stage4": 16, "stage5_4": 32, "stage5_5": 32}  # of the Semantic Branch
@@ -349,13 +344,15 @@ class BiSeNetV2(nn.Module):
     entry for each booster head by its position; they have the resolution of the features, and the loss enlarges them
     (`bisenet.loss`). The booster heads take no part in inference (Section 4.4).
 
-    `classes` are the names of the K classes, or () if nobody named them.
+    `classes` are the names of the K classes, or () if nobody named them; `seen_at` is the size, (height, width), of
+    the images that it was tested at, if it was.
     """
 
     def __init__(self, config: ModelConfig | None = None):
         super().__init__()
         self.config = config = config or ModelConfig()
         self.classes: tuple[str, ...] = ()
+        self.seen_at: Size | None = None
         self.detail = DetailBranch(config) if config.detail else None
         branch = SemanticBranch if config.backbone == "own" else BackboneBranch
         self.semantic = branch(config) if config.semantic else None
@@ -417,7 +414,8 @@ class BiSeNetV2(nn.Module):
         parameters = dict(self.named_parameters())
         state = {k: value.to(dtype) if k in parameters else value for k, value in self.state_dict().items()}
         tensors = {name: value.contiguous().cpu() for name, value in state.items()}
-        write_safetensors(path, tensors, {"config": {**dataclasses.asdict(self.config), "classes": self.classes}})
+        config = {**dataclasses.asdict(self.config), "classes": self.classes, "seen_at": self.seen_at}
+        write_safetensors(path, tensors, {"config": config})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BiSeNetV2:
@@ -427,7 +425,7 @@ class BiSeNetV2(nn.Module):
             if "reading" not in (config := metadata["config"]):  # of the former network, without layers before the head
                 channels = dict.fromkeys(("head_channels", "wide_head_channels"), config.pop("head_channels"))
                 config["reading"] = dataclasses.replace(PAPER, refinement=0, **channels)
-            classes = tuple(config.pop("classes", ()))
+            classes, size = tuple(config.pop("classes", ())), config.pop("seen_at", None)
             model = cls(ModelConfig(**config))
             model.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
@@ -435,7 +433,7 @@ class BiSeNetV2(nn.Module):
             raise ValueError(f"{path} is no network that this version of BiSeNetV2.save writes: {reason}") from error
         if len(classes) not in (0, model.config.num_classes):
             raise ValueError(f"{path} names {len(classes)} classes, its network has {model.config.num_classes}")
-        model.classes = classes
+        model.classes, model.seen_at = classes, size and tuple(size)
         return model.eval()
 
 

@@ -18,9 +18,10 @@ from bisenet.config import Size
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, PairDataset, choose, open_dataset
 from bisenet.data.miniature import SIZES as MINIATURES
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import BiSeNetV2
 from bisenet.paper import SCALES, Row
 from bisenet.protocols import predict
+from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
 from bisenet.train import Progress, print_progress
 
 # Networks that are timed in every engine when a notebook asks for it; `python -m bisenet bench` times more.

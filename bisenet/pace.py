@@ -38,6 +38,7 @@ PLAIN = "plain, 32-true"
 EFFORT: dict[str, dict[str, Any]] = {
     "smoke": {"iterations": 1, "batch": 2, "size": (64, 64)},
     "short": {"iterations": 5},
+    "long": {"iterations": 10},
     "paper": {},
 }
 
@@ -97,7 +98,7 @@ def _data(batch: int, size: Size) -> tuple[Tensor, Tensor]:
 def _serve(turns: Connection, precision: Precision | None, batch: int, size: Size, threads: int) -> None:
     """A process, without a precision of the plain loop: for every word it takes a step, answers with time and loss."""
     torch.set_num_threads(threads)
-    config = dataclasses.replace(paper.recipe("camvid", "short"), batch=batch, **paper.row(ROW).training)
+    config = dataclasses.replace(paper.recipe("camvid", "paper"), batch=batch, lr=2.5e-2, **paper.row(ROW).training)
     take = our_loop(config, Execution("cpu", precision=precision)) if precision else plain_loop(config)
     images, labels = _data(batch, size)
     while turns.recv():

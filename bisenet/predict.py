@@ -26,7 +26,8 @@ from bisenet.config import Size
 from bisenet.cost import PAPER_INPUT
 from bisenet.data import read_image
 from bisenet.loss import interpolation
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2, upsample
+from bisenet.model import BiSeNetV2, upsample
+from bisenet.shipped import SHIPPED_WEIGHTS, named
 
 Frame = np.ndarray | Tensor | str | os.PathLike[str]
 
@@ -183,8 +184,9 @@ def _in_groups(wide: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
 class Segmenter:
     """A network ready to segment frames of any size, each seen at `size`, (height, width).
 
-    `weights` is a file of `BiSeNetV2.save`, or a network; without any, those that came with the repository, which know
-    the embedded scenes. `size` is by default what those were tested at, and for other weights the paper's 512x1024.
+    `weights` is a file of `BiSeNetV2.save`, or the name of one that came with the package ("streets", the default: it
+    knows the embedded scenes), or a network. `size` is by default what they were tested at, otherwise the paper's
+    512x1024.
     `engine` is one of `engines.ENGINES`, or "auto": the fastest here of the runtimes that are installed, otherwise
     "compile". It runs on the GPU if there is one. Precision "int8" needs `calibration`, frames as they will come.
 
@@ -201,9 +203,8 @@ class Segmenter:
         precision: str = "fp32",
         calibration: Iterable[Frame] = (),
     ):
-        network = weights if isinstance(weights, BiSeNetV2) else BiSeNetV2.load(weights)
-        shipped = not isinstance(weights, BiSeNetV2) and Path(weights) == SHIPPED_WEIGHTS
-        self.size = size or (SHIPPED_SIZE if shipped else PAPER_INPUT)
+        network = weights if isinstance(weights, BiSeNetV2) else BiSeNetV2.load(named(weights))
+        self.size = size or network.seen_at or PAPER_INPUT
         if min(self.size) < 1:
             raise ValueError(f"size is {self.size}, it must be (height, width), both at least 1")
         self.num_classes, self.classes = network.config.num_classes, network.classes

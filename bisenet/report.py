@@ -67,17 +67,33 @@ def gains(table: pd.DataFrame) -> list[Gain]:
 
 
 def claims(records: Records) -> pd.DataFrame:
-    """What the paper claims of its ablations and what is seen here, in points of mIoU, one line a claim.
+    """What the paper claims of its ablations and what is seen here, one line a claim (`paper.claims`).
 
-    A claim is that one row is better than another (`paper.claims`); `told` says when it holds.
+    Columns `claim, of, paper, here, low, high, verdict`: gains in points of mIoU, ours with the 95 % interval.
     """
     lines = []
     for said in paper.claims():
         better, worse = paper.row(said["better"]), paper.row(said["worse"])
-        printed = number(better.miou - worse.miou, sign="+")
-        gained = told(gain_over(better, worse, records))
-        lines.append({"claim": said["claim"], "of": f"{said['better']} - {worse.name}", "paper": printed, **gained})
-    return pd.DataFrame(lines)
+        here = gain_over(better, worse, records)
+        numbers = (better.miou - worse.miou, here.points, here.low, here.high)
+        lines.append((said["claim"], f"{better.id} - {worse.name}", *numbers, told(here)))
+    return pd.DataFrame(lines, columns=["claim", "of", "paper", "here", "low", "high", "verdict"])
+
+
+def told(here: Gain) -> str:
+    """What is seen of a claim that something gains: it "holds" or "fails" where the gain is resolved, by its sign."""
+    if here.verdict != "resolved":
+        return here.verdict
+    return "holds" if here.points > 0 else "fails"
+
+
+def show_claims(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `claims` for reading."""
+    intervals = [Gain(*line).interval for line in table[["here", "low", "high"]].itertuples(index=False)]
+    shown = table[["claim", "of"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
+    shown["here"] = [number(gained, sign="+") for gained in table["here"]]
+    shown["95 % interval"], shown["verdict"] = intervals, table["verdict"]
+    return shown.set_index("claim")
 
 
 def over_seeds(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray], float]) -> tuple[float, float, int]:
@@ -118,17 +134,10 @@ def over_row(places: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str, str]:
-    """Is the row `better` of `by_place` better at a place than the row `worse`? `here, interval, verdict`."""
+    """Is the row `better` of `by_place` better at a place than the row `worse`? `here, 95 % interval, verdict`."""
     of_row = places[places["place"] == place].set_index("row")["scores"]
-    return told(gain(of_row[better], of_row[worse]))
-
-
-def told(here: Gain) -> dict[str, str]:
-    """What is seen of a claim that something gains: it holds or fails where the gain is resolved, by its sign."""
-    verdict = here.verdict
-    if verdict == "resolved":
-        verdict = "holds" if here.points > 0 else "fails"
-    return {"here": number(here.points, sign="+"), "95 % interval": here.interval, "verdict": verdict}
+    here = gain(of_row[better], of_row[worse])
+    return {"here": number(here.points, sign="+"), "95 % interval": here.interval, "verdict": told(here)}
 
 
 def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame:

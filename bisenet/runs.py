@@ -320,7 +320,7 @@ def _beginning(run: Run, weights: str | Path | None) -> tuple[BiSeNetV2, str]:
     """The network before the first iteration, and what was carried over from a weights file."""
     torch.manual_seed(run.seed)
     model = BiSeNetV2(run.model)
-    model.classes = DATASETS[run.dataset].classes
+    model.classes, model.seen_at = DATASETS[run.dataset].classes, run.training.test_size
     if run.training.pretrained and model.semantic:
         load_imagenet(model.semantic, run.model.backbone)
     return model, f"{carry_over(model, weights)}; from {fingerprint(weights)}" if weights else ""

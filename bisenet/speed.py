@@ -43,6 +43,7 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 EFFORT: dict[str, dict[str, Any]] = {
     "smoke": {"iterations": 1, "frame": (128, 256)},
     "short": {"limit": 10.0},
+    "long": {"limit": 30.0},
     "paper": {},
 }
 

@@ -41,9 +41,8 @@ class Gain:
     def __str__(self) -> str:
         if math.isnan(self.points):
             return NOT_RUN
-        return (
-            f"{self.points:+.2f} ({self.interval}) {self.verdict}" if self.interval else f"{self.points:+.2f} one seed"
-        )
+        between = f" ({self.interval})" if self.interval else ""
+        return f"{self.points:+.2f}{between}, {self.verdict}"
 
     def beside(self, printed: float) -> str:
         """The verdict, and where the paper printed a gain (NaN: it did not), whether the sign is the paper's."""

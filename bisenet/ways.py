@@ -27,9 +27,10 @@ from bisenet.data import open_dataset
 from bisenet.evaluate import confusion, miou
 from bisenet.files import write_json
 from bisenet.memory import peak
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2, upsample
+from bisenet.model import BiSeNetV2, upsample
 from bisenet.peers import FRAME, chosen
 from bisenet.predict import FromPixels, Plain, Segmenter, class_map, folded
+from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
 from bisenet.speed import EAGER, rounded, timing
 
 BATCHES = (1, 2, 4, 8)
@@ -40,6 +41,7 @@ TESTED = 100  # of the validation split
 EFFORT: dict[str, dict[str, Any]] = {
     "smoke": {**speed.EFFORT["smoke"], "tested": 1, "batches": (), "memory": False},
     "short": speed.EFFORT["short"],
+    "long": speed.EFFORT["long"],
     "paper": speed.EFFORT["paper"],
 }
 

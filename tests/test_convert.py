@@ -28,11 +28,12 @@ from bisenet.augment import to_tensor
 from bisenet.convert import COINCHEUNG_DATA, convert
 from bisenet.data import DATASETS
 from bisenet.engines import ENGINES, why_not
-from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2, ModelConfig, upsample
+from bisenet.model import BiSeNetV2, ModelConfig, upsample
 from bisenet.notebook import Parameters, networks, segment_with_given, subject
 from bisenet.predict import Segmenter
 from bisenet.protocols import predict
 from bisenet.readings import PAPER, READINGS
+from bisenet.shipped import SHIPPED_WEIGHTS
 from bisenet.transfer import carry_over, fingerprint
 
 NAMES = ("coincheung", "mmsegmentation")

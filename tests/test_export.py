@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from bisenet import engines, export, streets
 from bisenet.__main__ import main
 from bisenet.augment import MEAN, STD, resampled, to_tensor
-from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import BiSeNetV2
+from bisenet.shipped import SHIPPED_WEIGHTS
 
 NETWORK = BiSeNetV2.load(SHIPPED_WEIGHTS)
 SIZE, OTHER, ODD = (64, 128), (96, 160), (33, 90)  # 33: the least that is promised

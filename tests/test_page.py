@@ -17,20 +17,19 @@ NAN = math.nan
 
 
 def test_statuses_of_gains() -> None:
-    lines = {  # the paper's mIoU, ours, its standard deviation
-        "base": (60, 20, 1),
-        "more": (65, 24, 1),  # the spread of the difference is the root of 2
-        "hardly more": (65, 21, 1),
-        "less": (65, 16, 1),
-        "one seed more": (65, 22, NAN),
-        "one seed less": (65, 19, NAN),
-        "not there": (65, NAN, NAN),
-        "not printed": (NAN, 24, 1),
+    lines = {  # the paper's gain, ours, its interval
+        "base": (NAN, NAN, NAN, NAN),
+        "more": (5, 4, 1, 7),
+        "hardly more": (5, 1, -2, 4),
+        "less": (5, -4, -7, -1),
+        "one seed less": (5, -1, NAN, NAN),
+        "not there": (5, NAN, NAN, NAN),
+        "not printed": (NAN, 4, 1, 7),
     }
-    table = pd.DataFrame.from_dict(lines, orient="index", columns=["miou_paper", "miou_ours", "miou_std"])
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=["gain_paper", "gain", "gain_low", "gain_high"])
     statuses = summary.gain_statuses(table.rename_axis("row").reset_index(), "base")
-    reading = ["within spread", "sign differs", "same sign, one seed", "other sign, one seed", "not run", ""]
-    assert statuses == ["base", "sign reproduced", *reading]
+    resolved = ["resolved, same sign", "unresolved, same sign", "resolved, other sign"]
+    assert statuses == ["base", *resolved, "one seed, other sign", "not run", ""]
 
 
 def test_33_of_36_figures_are_reproduced_and_the_others_near() -> None:
@@ -53,19 +52,20 @@ def test_miou_by_place_is_over_the_seeds_that_count_it() -> None:
     record = {"confusion": (near + far).tolist(), "near_boundaries": {"radius": 4, "confusion": near.tolist()}}
     older = {"confusion": far.tolist(), "near_boundaries": {"radius": 3, "confusion": near.tolist()}}
     places = report.by_place(rows, {"table_2.detail": [record, record, older]}).set_index(["row", "place"])
-    assert places.loc[("detail", "near")].tolist() == pytest.approx([100 * (2 / 3 + 1 / 2) / 2, 0, 2])
-    assert places.loc[("detail", "elsewhere")].tolist() == pytest.approx([100, 0, 2])
-    assert places.loc[("semantic", "near"), "n"] == 0
+    assert places.loc[("detail", "near"), "scores"] == pytest.approx([100 * (2 / 3 + 1 / 2) / 2] * 2)
+    assert places.loc[("detail", "elsewhere"), "scores"] == pytest.approx([100, 100])
+    assert places.loc[("semantic", "near"), "scores"] == []
     claim = report.claim(places.reset_index(), "detail", "semantic", "near")
-    assert claim == {"ours": report.NOT_COUNTED, "difference": "", "why": ""}
+    assert claim == {"here": "-", "95 % interval": "", "verdict": report.NOT_RUN}
 
 
-def test_claims_are_true_only_beyond_the_spread() -> None:
-    lines = [("a", "near", 20, 1, 3), ("b", "near", 17, 1, 3), ("c", "near", 19, 1, 3)]
-    places = pd.DataFrame(lines, columns=["row", "place", "miou", "std", "n"])
-    held = [report.claim(places, *rows, "near")["difference"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
-    assert held == ["holds here", "does not hold here", "unresolved"]
-    assert report.claim(places, "a", "b", "near")["ours"] == "+3.00 ± 1.41 points near, n = 3"
+def test_claims_by_place_hold_only_beyond_the_interval() -> None:
+    lines = [("a", "near", [20, 21, 22]), ("b", "near", [15, 16, 17]), ("c", "near", [19, 20, 22])]
+    places = pd.DataFrame(lines, columns=["row", "place", "scores"])
+    held = [report.claim(places, *rows, "near")["verdict"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
+    assert held == ["holds", "fails", "unresolved"]
+    half = 2.776445 * (2 / 3) ** 0.5  # Student's t of four degrees of freedom
+    assert report.claim(places, "a", "b", "near")["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f}"
 
 
 def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:

@@ -147,7 +147,7 @@ def test_every_recipe_can_start(dataset: str, scale: str) -> None:
         (lambda: row("table_2.bgaa"), "unknown row 'table_2.bgaa': did you mean 'table_2.bga'"),
         (lambda: recipe("camvids", "short"), "unknown dataset 'camvids': did you mean 'camvid'"),
         (lambda: recipe("camvid", "shorts"), "unknown scale 'shorts': did you mean 'short'"),
-        (lambda: recipe("camvid", "xyz"), "unknown scale 'xyz': known: smoke, short, paper"),
+        (lambda: recipe("camvid", "xyz"), "unknown scale 'xyz': known: smoke, short, long, paper"),
         (lambda: open_dataset("street", "val"), "unknown dataset 'street': did you mean 'streets'"),
         (lambda: open_dataset("streets", "vals"), "unknown split of streets 'vals': did you mean 'val'"),
     ],
@@ -162,6 +162,8 @@ def test_unknown_names_get_the_near_match(call: Callable[[], object], message: s
     [
         ({"iterations": 0}, "iterations is 0"),
         ({"batch": 0}, "batch is 0"),
+        ({"warmup": -1}, "warmup is -1, it must not be negative"),
+        ({"optimizer": "adam"}, "unknown optimizer 'adam': did you mean 'adamw'"),
         ({"ohem_threshold": 1.0}, "ohem_threshold is 1.0"),
         ({"ohem_threshold": 0.0}, "ohem_threshold is 0.0"),
         ({"ohem_keep": 0.0}, "ohem_keep 0.0"),

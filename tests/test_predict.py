@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from bisenet import engines, predict, streets
 from bisenet.augment import resized, to_tensor
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2, ModelConfig
+from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.predict import Plain, Segmenter, folded
+from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
 
 NETWORK = BiSeNetV2.load(SHIPPED_WEIGHTS)
 SIZE = (64, 128)

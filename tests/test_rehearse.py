@@ -20,7 +20,8 @@ from bisenet.data import DATASETS, miniature, open_dataset
 from bisenet.data.cityscapes import label_ids
 from bisenet.evaluate import iou, miou
 from bisenet.files import read_safetensors
-from bisenet.model import SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import BiSeNetV2
+from bisenet.shipped import SHIPPED_WEIGHTS
 from bisenet.train import Execution, prepare, step
 from bisenet.transfer import fingerprint
 

@@ -22,8 +22,9 @@ from bisenet import benchmarks, budget, gallery, paper, report, reproduce, runs
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, miniature, open_dataset
 from bisenet.evaluate import evaluate, miou
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import BiSeNetV2
 from bisenet.notebook import Parameters, subject
+from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
 from bisenet.train import Execution
 from bisenet.transfer import fingerprint
 
@@ -38,9 +39,10 @@ def results(tmp_path, monkeypatch):
 
 
 MODULES = (  # each imports only from those before it
-    "streets config files data allocator augment backbones readings model cost boundaries protocols evaluate explain "
-    "loss engines predict photos export convert train memory transfer paper origin peers runs speed ways pace rehearse "
-    "budget report timings benchmarks summary figures gallery explorer diagrams notebook reproduce page __main__"
+    "streets config files data allocator augment backbones readings model shipped cost boundaries protocols "
+    "evaluate explain loss engines predict photos export convert train memory transfer paper origin peers runs "
+    "publish speed ways pace rehearse budget verdict report timings benchmarks summary figures gallery explorer "
+    "diagrams notebook reproduce page __main__"
 )
 
 
@@ -137,25 +139,34 @@ def test_comparison_of_recorded_and_missing_rows():
     scores = [of_mious(100, 25), of_mious(25), of_mious(100, 100)]
     records = {row.id: of_row for row, of_row in zip(rows, scores, strict=False)}
     table = report.comparison(rows, records, {row.id: row.gflops for row in rows})
-    assert list(table.columns) == ["row", "miou_paper", "miou_ours", "miou_std", "n", "gflops_paper", "gflops_ours"]
+    numbers = ["gain_paper", "gain", "gain_low", "gain_high", "gflops_paper", "gflops_ours"]
+    assert list(table.columns) == ["row", "miou_paper", "miou_ours", "miou_std", "n", *numbers]
     assert table["miou_ours"].tolist()[:3] == [62.5, 25.0, 100.0]
     assert table["miou_std"][0] == pytest.approx(np.std([100, 25], ddof=1))
     assert np.isnan(table["miou_std"][1])
     assert np.isnan(table["miou_ours"][3])
     shown = report.show(table, rows, "x, y")
     assert shown["mIoU % ours (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "100.00 ± 0.00", "not run"]
-    assert shown["our gain"].tolist() == ["", "-37.50 one seed", "+37.50 unresolved", ""]  # 37.5 is less than 53.03
-    assert report.gains(table, "sum")["verdict"].iloc[0] == "unresolved"  # over another row than the base
+    assert shown["our gain"].tolist() == ["", "-37.50", "+37.50", "-"]
+    assert shown["verdict"].tolist() == ["", "one seed", "unresolved", "not run"]
+    half = 12.706205 * 53.033009 / 2**0.5  # Student's t of one degree of freedom: only one row varies
+    assert shown["95 % interval"].tolist() == ["", "", f"{37.5 - half:+.2f} to {37.5 + half:+.2f}", ""]
+    assert str(report.gain_over(rows[0], rows[2], records)).startswith("-37.50 (")  # over another row than the base
     assert "68.93" not in report.differences(table, rows, "x", "y")["ours"].to_list()
-    assert report.rank_correlation(table).endswith("over 3 rows: +0.50")  # paper 1 2 3, ours 2 1 3
-    assert "it takes three rows, recorded: 2" in report.rank_correlation(table[:2])
+    assert report.order(table).endswith("over 3 rows: +0.50 (p = 1.000)")  # paper 1 2 3, ours 2 1 3
+    assert "it takes three rows, recorded: 2" in report.order(table[:2])
 
 
-def test_a_gain_beyond_the_spread_is_resolved():
-    table = pd.DataFrame({"row": ["a", "b"], "miou_paper": [1, 2], "miou_ours": [10, 13], "miou_std": [1, 2]})
-    gained = report.gains(table, "a")
-    assert gained["spread"][1] == pytest.approx(5**0.5)
-    assert gained["verdict"].tolist() == ["", "resolved"]
+def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved():
+    records = {"table_2.detail": of_mious(25, 25), "table_2.sum": of_mious(100, 100), "table_2.bga": of_mious(25, 25)}
+    told = report.claims(records).set_index("of")["verdict"]
+    assert len(told) == len(paper.claims()) and (told.iloc[8:] == report.NOT_RUN).all()
+    assert told[["table_2.sum - detail", "table_2.bga - sum", "table_2.booster - bga"]].tolist() == [
+        "holds",
+        "fails",
+        report.NOT_RUN,
+    ]
+    assert (report.claims({})["paper"] > 0).all()  # what the paper claims is what it printed
 
 
 @pytest.mark.parametrize(
@@ -166,6 +177,7 @@ def test_a_gain_beyond_the_spread_is_resolved():
         (["table_6_compatibility", "table_9_cocostuff", "figure_10_examples"], 8),
         (["table_8_camvid"], 4),
         (["quickstart", "table_1_architecture"], 0),
+        (["claims"], 31),
     ],
 )
 def test_runs_that_notebooks_share_are_counted_once(names, distinct):

@@ -130,6 +130,25 @@ def test_schedule_and_weight_decay():
     assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
 
 
+def test_warm_up_rises_in_a_line_to_the_schedule():
+    config = dataclasses.replace(paper.recipe("camvid", "paper"), warmup=100)
+    assert learning_rate(0, config) == pytest.approx(5e-2 / 100)
+    assert learning_rate(49, config) == pytest.approx(0.5 * 5e-2 * (1 - 49 / 10_000) ** 0.9)
+    assert learning_rate(5_000, config) == learning_rate(5_000, paper.recipe("camvid", "paper"))
+
+
+def test_adamw_decays_what_sgd_decays():
+    """Without gradients AdamW only decays: weights of convolutions by 1 - lr * decay, nothing else."""
+    config = dataclasses.replace(SMOKE, optimizer="adamw", lr=0.1, weight_decay=0.5)
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    make_optimizer(model, config).step()
+    for parameter, was, factor in zip(model.parameters(), before, (0.95, 1, 1, 1), strict=True):
+        torch.testing.assert_close(parameter.detach(), factor * was)
+
+
 def test_training_learns_four_scenes():
     torch.manual_seed(0)
     config = dataclasses.replace(SMOKE, iterations=60, train_images=4, scales=(1.0,), flip=False, lr=0.02)
@@ -171,8 +190,9 @@ def test_batch_must_divide_by_devices_and_crop_must_fit():
         Samples(train_set(), dataclasses.replace(SMOKE, crop=(512, 512)), 0)
 
 
-def test_killed_run_ends_like_an_uninterrupted_one(tmp_path):
-    command = [*TRAIN, "--set", "iterations=30", "--checkpoint-every", "3"]
+@pytest.mark.parametrize("optimizer", [["optimizer=sgd"], ["optimizer=adamw", "warmup=5", "lr=0.001"]])
+def test_killed_run_ends_like_an_uninterrupted_one(optimizer, tmp_path):
+    command = [*TRAIN, "--set", "iterations=30", *optimizer, "--checkpoint-every", "3"]
     subprocess.run(command, env=environment(tmp_path / "whole"), check=True, capture_output=True)
     process = subprocess.Popen(command, env=environment(tmp_path / "killed"), stdout=subprocess.DEVNULL)
     while not (found := list(tmp_path.glob("killed/runs/*/checkpoint.safetensors"))):

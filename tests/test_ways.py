@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bisenet import engines, figures, speed, timings, ways
-from bisenet.model import SHIPPED_SIZE, SHIPPED_WEIGHTS, BiSeNetV2
+from bisenet.model import BiSeNetV2
+from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
 from bisenet.ways import Kind
 
 
