@@ -53,7 +53,12 @@ def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
         if missing:
             panels[0].annotate(NOT_RUN, (0.02, y - 0.16), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     panels[0].set_yticks(place, [row.label for row in rows])
-    return _finish(figure, panels)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
+    )
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return closed(figure)
 
 
 def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
@@ -63,6 +68,24 @@ def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
         axes.plot((gained.low, gained.high), (y, y), color=OURS, linewidth=2)
         filled = OURS if gained.verdict == "resolved" else "white"
         axes.plot(gained.points, y, "o", color=OURS, markerfacecolor=filled, markersize=6)
+
+
+def trials(table: pd.DataFrame) -> Figure:
+    """Trials of recipes, a panel for each data set: mIoU against pixels shown, a colour for each range of scales."""
+    names = table["dataset"].unique()
+    figure, panels = plt.subplots(1, len(names), figsize=(4.8 * len(names), 3.4), squeeze=False, layout="constrained")
+    for axes, name in zip(panels[0], names, strict=True):
+        of_name = table[table["dataset"] == name]
+        for scales, line in of_name.groupby("scales", sort=False):
+            axes.plot(line["megapixels"], line["miou"], "o", label=f"scales {scales}")
+        for _, trial in of_name.iterrows():
+            words = f"{trial['crop']}, {trial['batch']} a batch, {trial['optimizer']}"
+            axes.annotate(words, (trial["megapixels"], trial["miou"]), (4, 3), textcoords="offset points", fontsize=6)
+        axes.set(title=name, xlabel="million pixels shown in training", ylabel="mIoU % on images of no table")
+        axes.margins(x=0.3)
+        axes.legend(fontsize=7, frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    return closed(figure)
 
 
 def claims(table: pd.DataFrame, setting: str) -> Figure:

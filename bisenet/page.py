@@ -83,7 +83,7 @@ def readme() -> str:
 
 def notebooks() -> list[Path]:
     """All of them: the first to read, the tables, the figures, the others."""
-    kinds = ("quickstart", "table", "claims", "figure", "speed", "gflops", "data")
+    kinds = ("quickstart", "table", "claims", "recipes", "figure", "speed", "gflops", "data")
 
     def place(path: Path) -> tuple[int, int]:
         kind, number = (*path.stem.split("_"), "")[:2]
