@@ -71,20 +71,29 @@ def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
 
 
 def trials(table: pd.DataFrame) -> Figure:
-    """Trials of recipes, a panel for each data set: mIoU against pixels shown, a colour for each range of scales."""
-    names = table["dataset"].unique()
-    figure, panels = plt.subplots(1, len(names), figsize=(4.8 * len(names), 3.4), squeeze=False, layout="constrained")
-    for axes, name in zip(panels[0], names, strict=True):
-        of_name = table[table["dataset"] == name]
-        for scales, line in of_name.groupby("scales", sort=False):
-            axes.plot(line["megapixels"], line["miou"], "o", label=f"scales {scales}")
-        for _, trial in of_name.iterrows():
-            words = f"{trial['crop']}, {trial['batch']} a batch, {trial['optimizer']}"
-            axes.annotate(words, (trial["megapixels"], trial["miou"]), (4, 3), textcoords="offset points", fontsize=6)
-        axes.set(title=name, xlabel="million pixels shown in training", ylabel="mIoU % on images of no table")
-        axes.margins(x=0.3)
-        axes.legend(fontsize=7, frameon=False)
+    """Trials of recipes, a panel for each data set: mIoU, random scales by colour, pixels shown by the area of a dot."""
+    groups = list(table.groupby("dataset", sort=False))
+    heights = [len(of_name) + 2 for _, of_name in groups]
+    size = (9.6, 0.28 * sum(heights) + 0.6)
+    figure, panels = plt.subplots(
+        len(groups), 1, figsize=size, squeeze=False, height_ratios=heights, layout="constrained"
+    )
+    colours = dict(zip(table["scales"].unique(), (OURS, BAD, GREEN, PAPER, "#CC79A7", "#E69F00"), strict=False))
+    for axes, (name, of_name) in zip(panels[:, 0], groups, strict=True):
+        ordered = of_name.sort_values("miou").reset_index(drop=True)
+        for scales, line in ordered.groupby("scales"):
+            axes.scatter(line["miou"], line.index, line["megapixels"] / 2, colours[scales])
+        words = [
+            f"{trial.crop}, {trial.iterations:,} times {trial.batch}, {trial.optimizer} {trial.lr:g}"
+            for trial in ordered.itertuples()
+        ]
+        axes.set_yticks(ordered.index, words, fontsize=7)
+        axes.set_title(name, fontsize=9)
+        axes.grid(axis="y", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
+    panels[-1, 0].set_xlabel("mIoU % on images of no table; the area is the number of pixels shown in training")
+    handles = [Line2D([], [], marker="o", linestyle="", color=c, label=f"scales {name}") for name, c in colours.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=7, frameon=False)
     return closed(figure)
 
 

@@ -41,6 +41,7 @@ SHOWN = {
     "figure_8": "table_2",
     "figure_9": "table_2",
     "figure_10": "table_7",
+    "data_scenes": "table_2",
 }  # figures of networks that stand in a table
 # Seconds, about, that notebooks measure other things than networks: steps of training, the reading of images.
 MEASURING = {

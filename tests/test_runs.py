@@ -40,9 +40,9 @@ def results(tmp_path, monkeypatch):
 
 MODULES = (  # each imports only from those before it
     "streets config files data allocator augment backbones readings model shipped cost boundaries protocols "
-    "evaluate explain loss engines predict photos export convert train memory transfer paper origin peers runs "
-    "publish speed ways pace rehearse budget verdict report timings benchmarks summary figures gallery explorer "
-    "diagrams notebook reproduce page __main__"
+    "evaluate baselines explain loss engines predict photos export convert train memory transfer paper origin "
+    "peers runs  publish speed ways pace rehearse budget verdict report timings benchmarks summary figures "
+    "gallery explorer  diagrams notebook reproduce page __main__"
 )
 
 
