@@ -71,7 +71,7 @@ def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
 
 
 def trials(table: pd.DataFrame) -> Figure:
-    """Trials of recipes, a panel for each data set: mIoU, random scales by colour, pixels shown by the area of a dot."""
+    """Trials of recipes, a panel for each data set: mIoU, random scales by colour, pixels shown by area."""
     groups = list(table.groupby("dataset", sort=False))
     heights = [len(of_name) + 2 for _, of_name in groups]
     size = (9.6, 0.28 * sum(heights) + 0.6)
