@@ -318,7 +318,7 @@ def test_a_bad_label_met_by_a_worker_is_one_line(tmp_path, capsys):
 
 
 def test_shipped_weights():
-    """Small enough to ship; the model card has the score of their record, and so have they on scenes of another seed."""
+    """Small enough to ship; the model card has the score of their record, and so have they on other scenes."""
     assert SHIPPED_WEIGHTS.stat().st_size <= 12e6
     card = (SHIPPED_WEIGHTS.parent / "README.md").read_text()
     record = runs.find(runs.plan(paper.row("table_2.ohem"), "streets", "long", 0), mine=False)
