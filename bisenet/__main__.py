@@ -24,7 +24,7 @@ from bisenet.model import BiSeNetV2
 from bisenet.protocols import PROTOCOLS
 from bisenet.publish import publish
 from bisenet.rehearse import rehearse
-from bisenet.shipped import SHIPPED_WEIGHTS, named
+from bisenet.shipped import SHIPPED_WEIGHTS, shipped
 from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
 from bisenet.transfer import fingerprint
 
@@ -103,7 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help=f"change the recipe, sizes as 256x512, several numbers as 0.5,1; fields: {fields}",
     )
-    single.add_argument("--weights", type=named, help="begin with this file, all but its classifiers")
+    single.add_argument("--weights", type=shipped, help="begin with this file, all but its classifiers")
     _add_execution(single)
 
     done = command("publish", _publish, "Check records of yours and copy them into results/records/.")
@@ -118,7 +118,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_execution(dry)
 
     again = command("evaluate", _evaluate, "Evaluate a weights file by the protocol of a data set and scale.")
-    again.add_argument("weights", type=named, help="a .safetensors file that a run or BiSeNetV2.save wrote")
+    again.add_argument("weights", type=shipped, help="a .safetensors file that a run or BiSeNetV2.save wrote")
     _add_setting(again)
     _add_data_root(again)
     again.add_argument("--split", help="(default: that of the recipe)")
@@ -129,8 +129,8 @@ def make_parser() -> argparse.ArgumentParser:
     seen.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph, a video, a folder of them")
     seen.add_argument("--overlay", action="store_true", help="lay the colours of the classes over the frames")
     seen.add_argument("--out", type=Path, default=Path("predicted"), metavar="FOLDER", help="(default: %(default)s)")
-    shipped = "a .safetensors file, or streets: that of the package, which knows drawn streets only (default: streets)"
-    seen.add_argument("--weights", type=named, default=SHIPPED_WEIGHTS, metavar="FILE", help=shipped)
+    given = "a .safetensors file, or streets: that of the package, which knows drawn streets only (default: streets)"
+    seen.add_argument("--weights", type=shipped, default=SHIPPED_WEIGHTS, metavar="FILE", help=given)
     size = "what the network sees (default: what the weights were tested at, or else 512x1024)"
     seen.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
     seen.add_argument("--engine", default="auto", metavar="NAME", help="what runs the network (default: %(default)s)")
@@ -149,15 +149,15 @@ def make_parser() -> argparse.ArgumentParser:
     foreign.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the file, in this folder)")
 
     file = command("export", _export, "Write a network for another runtime, and compare it there with what it was.")
-    file.add_argument("weights", nargs="?", type=named, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=shipped)
+    file.add_argument("weights", nargs="?", type=shipped, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=given)
     file.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, torchscript, pt2")
     file.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=size)
     whole = "from frames, uint8 RGB (N, H, W, 3), to class maps, uint8 (N, H, W), instead of images to logits"
     file.add_argument("--whole", action="store_true", help=whole)
-    given = file.add_mutually_exclusive_group()
-    given.add_argument("--dynamic", action="store_true", help="any size; resized inside to --size, if that is given")
+    frames = file.add_mutually_exclusive_group()
+    frames.add_argument("--dynamic", action="store_true", help="any size; resized inside to --size, if that is given")
     frame = "size of the frames, resized inside to --size (default: that of --size)"
-    given.add_argument("--frame", type=_size, metavar="HEIGHTxWIDTH", help=frame)
+    frames.add_argument("--frame", type=_size, metavar="HEIGHTxWIDTH", help=frame)
     file.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the weights, in this folder)")
 
     price = command("cost", _cost, "GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.")
@@ -175,7 +175,7 @@ def make_parser() -> argparse.ArgumentParser:
     which = f"some of: {', '.join(speed.PRECISIONS)} (default: all that can be had here)"
     timed.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
     timed.add_argument(
-        "--weights", type=named, metavar="FILE", help="time the network of this file alone, half a side of the frame"
+        "--weights", type=shipped, metavar="FILE", help="time the network of this file alone, half a side of the frame"
     )
     instead = timed.add_mutually_exclusive_group()
     ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
@@ -234,7 +234,7 @@ def _batch(module: str) -> Any:
 def _reproduce(arguments: argparse.Namespace) -> None:
     reproduce = _batch("reproduce")
     paths = reproduce.notebooks(arguments.only)
-    given = [_absolute(path) for path in (arguments.data_root, arguments.weights)]
+    given = [_absolute(path) for path in (arguments.data_root, arguments.weights and str(shipped(arguments.weights)))]
     parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
     if arguments.weights:
         runs.load_for(arguments.weights, arguments.dataset)  # before anything is trained
@@ -286,16 +286,16 @@ def _changed(config: Any, changes: list[str]) -> Any:
 def _value(text: str, change: str) -> Any:
     if text in ("true", "false", "none"):
         return {"true": True, "false": False, "none": None}[text]
-    for parse in (int, float, lambda t: tuple(int(side) for side in t.split("x"))):
+    for parse in (int, float, lambda t: tuple(map(int, t.split("x"))), lambda t: tuple(map(float, t.split(",")))):
         try:
             return parse(text)
         except ValueError:
             continue
-    if "," in text:
-        return tuple(float(part) for part in text.split(","))
     if text.replace("+", "").replace("-", "").isalpha():
         return text  # the name of a split or a protocol
-    raise ValueError(f"--set {change}: the value is no number, true, false, none, name or size such as 256x512")
+    raise ValueError(
+        f"--set {change}: the value is no number (several: 0.5,1), true, false, none, name or size, 256x512"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -51,6 +51,7 @@ def by_patch(
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(seen[chosen]), labels[chosen]).backward()
             optimizer.step()
+    with torch.no_grad():
         return confusion(network(others).argmax(1), truth, num_classes).numpy()
 
 

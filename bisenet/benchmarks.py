@@ -12,7 +12,7 @@ import pandas as pd
 from bisenet import paper
 from bisenet.data import DATASETS
 from bisenet.evaluate import miou, pixel_accuracy
-from bisenet.report import Records, number, over_seeds, score_text
+from bisenet.report import Records, number, score_text, scores, spread
 from bisenet.train import TrainConfig
 from bisenet.verdict import NOT_RUN, Gain, mean
 
@@ -36,7 +36,7 @@ def beside(name: str, records: Records) -> pd.DataFrame:
     of_line = [records.get(ours[method].id, ()) if method in ours else () for method in table["method"]]
     for score, function in SCORES.items():
         if score == "miou" or score in table:
-            means, deviations, counts = zip(*(over_seeds(of_one, function) for of_one in of_line), strict=True)
+            means, deviations, counts = zip(*(spread(scores(of_one, function)) for of_one in of_line), strict=True)
             table[f"{score}_ours"], table[f"{score}_std"], table["n"] = means, deviations, counts
     return table
 
@@ -115,10 +115,14 @@ def _recipe(training: TrainConfig) -> dict[str, str]:
         "weight decay": str(training.weight_decay),
         **{name: "x".join(map(str, size)) if size else "its own" for name, size in sizes.items()},
         "random scales": ", ".join(map(str, training.scales)),
-        "trained on": training.train_split,
-        "evaluated on": training.test_split,
+        "trained on": _split(training.train_split, training.train_images),
+        "evaluated on": _split(training.test_split, training.test_images),
         "protocol of evaluation": training.protocol,
     }
+
+
+def _split(name: str, limit: int | None) -> str:
+    return f"{name}, the first {limit:,} images" if limit else name
 
 
 def conditions(name: str, records: Records) -> pd.DataFrame:
@@ -154,7 +158,7 @@ def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, 
             if not line["own"]:
                 continue
             of_row = records.get(paper.ours(name)[line["method"]].id, ()) if score else ()
-            seen = [SCORES[score](np.array(record["confusion"])) - line[column] for record in of_row]
+            seen = [value - line[column] for value in scores(of_row, SCORES.get(score, miou))]
             why = _why(name, of_row, dataset, scale) if score else "the server alone has the labels"
             gap = mean(seen)
             status = _status(gap, dataset, scale, name)

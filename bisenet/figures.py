@@ -30,44 +30,39 @@ UNKNOWN = 55.0  # where a network without a published mIoU is drawn
 
 
 def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
-    """Every row of a table of `report.comparison` in three panels: mIoU, gain over the base, GFLOPs.
+    """Every row of a table of `report.comparison` in two panels: gain over the base, with its interval, and GFLOPs.
 
-    Ours have the 95 % interval of the gain, one seed alone is hollow; the paper's are beside.
+    Hollow is a gain of one seed, which has no interval; the paper's are beside.
     """
     figure, panels = plt.subplots(
-        1, 3, figsize=(9.6, 0.34 * len(rows) + 1.4), sharey=True, layout="constrained", width_ratios=(0.8, 1.2, 0.8)
+        1, 2, figsize=(9.6, 0.34 * len(rows) + 1.4), sharey=True, layout="constrained", width_ratios=(1.6, 1)
     )
     base = {row.name: row.label for row in rows}[BASES[rows[0].table]]
     place = -np.arange(len(table), dtype=float)
-    for axes, what in zip(panels, ("miou", "gain", "gflops"), strict=True):
-        printed, ours = ("gain_paper", "gain") if what == "gain" else (f"{what}_paper", f"{what}_ours")
-        axes.plot(table[printed], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
-        if what != "gain":
-            axes.plot(table[ours], place - 0.16, "o", color=OURS, markersize=5, label="ours")
+    for axes, column in zip(panels, ("gain_paper", "gflops_paper"), strict=True):
+        axes.plot(table[column], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
         axes.grid(axis="y", color="#dddddd")
-    _intervals(panels[1], table, place - 0.16)
-    over = f"gain over {base}, points of mIoU"
-    for axes, title in zip(panels, (f"mIoU %, ours on {setting}", over, "GFLOPs"), strict=True):
+    panels[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5, label="ours")
+    _intervals(panels[0], table, place - 0.16)
+    over = f"gain over {base}, points of mIoU, with its 95 % interval ({setting})"
+    for axes, title in zip(panels, (over, "GFLOPs"), strict=True):
         axes.set_title(title, fontsize=9)
-    for y, missing in zip(place, table["n"] == 0, strict=True):
-        if missing:
-            panels[0].annotate(NOT_RUN, (0.02, y - 0.16), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(place, [row.label for row in rows])
     figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
+        *panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
     )
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
     return closed(figure)
 
 
 def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
-    """Gains as dots with their intervals, filled where resolved, and a line at zero."""
+    """Gains as dots with their intervals, hollow where there is none, and a line at zero."""
     axes.axvline(0, color="black", linewidth=0.8)
-    for y, gained in zip(place, gains(table), strict=True):
+    for y, gained, n, printed in zip(place, gains(table), table["n"], table["gain_paper"], strict=True):
         axes.plot((gained.low, gained.high), (y, y), color=OURS, linewidth=2)
-        filled = OURS if gained.verdict == "resolved" else "white"
-        axes.plot(gained.points, y, "o", color=OURS, markerfacecolor=filled, markersize=6)
+        axes.plot(gained.points, y, "o", color=OURS, markerfacecolor="white" if gained.verdict == ONE_SEED else OURS)
+        if not n or (gained.verdict == NOT_RUN and not math.isnan(printed)):
+            axes.annotate(NOT_RUN, (0.995, y), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=7)
 
 
 def trials(table: pd.DataFrame) -> Figure:
@@ -128,7 +123,7 @@ def methods(table: pd.DataFrame, setting: str) -> Figure:
     )
     place, ticks = _places(table)
     for axes, (column, score) in zip(panels[0], scores.items(), strict=True):
-        _methods(axes, table, place, column, score, f"ours ({setting})")
+        _methods(axes, table, place, column, score, f"ours ({setting}), ± standard deviation")
         axes.set_title(HEADERS[column], fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
@@ -197,7 +192,7 @@ def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, bas
 
 
 def _titles(setting: str) -> tuple[str, str, str]:
-    return "mIoU %, paper (Cityscapes val)", f"mIoU %, ours ({setting})", "GFLOPs"
+    return "mIoU %, paper (Cityscapes val)", f"mIoU %, ours ({setting}), ± standard deviation", "GFLOPs"
 
 
 def _finish(figure: Figure, panels: Sequence[Axes]) -> Figure:

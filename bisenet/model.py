@@ -18,6 +18,7 @@ from bisenet.backbones import BACKBONES, stages_of
 from bisenet.config import Size, settle
 from bisenet.files import read_safetensors, write_safetensors
 from bisenet.readings import PAPER, Reading, named
+from bisenet.shipped import shipped
 
 AGGREGATIONS = ("bga", "sum", "concat", "none")
 STRIDES = {"stage2": 4, "stage3": 8, "stage4": 16, "stage5_4": 32, "stage5_5": 32}  # of the Semantic Branch
@@ -419,8 +420,8 @@ class BiSeNetV2(nn.Module):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BiSeNetV2:
-        """The network of a file that `save` wrote, in `eval()`; ValueError if it is no such file."""
-        tensors, metadata = read_safetensors(path)
+        """The network of a file that `save` wrote, or of a name that is `shipped`, in `eval()`; else ValueError."""
+        tensors, metadata = read_safetensors(shipped(path))
         try:
             if "reading" not in (config := metadata["config"]):  # of the former network, without layers before the head
                 channels = dict.fromkeys(("head_channels", "wide_head_channels"), config.pop("head_channels"))

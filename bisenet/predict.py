@@ -27,7 +27,7 @@ from bisenet.cost import PAPER_INPUT
 from bisenet.data import read_image
 from bisenet.loss import interpolation
 from bisenet.model import BiSeNetV2, upsample
-from bisenet.shipped import SHIPPED_WEIGHTS, named
+from bisenet.shipped import SHIPPED_WEIGHTS
 
 Frame = np.ndarray | Tensor | str | os.PathLike[str]
 
@@ -203,7 +203,7 @@ class Segmenter:
         precision: str = "fp32",
         calibration: Iterable[Frame] = (),
     ):
-        network = weights if isinstance(weights, BiSeNetV2) else BiSeNetV2.load(named(weights))
+        network = weights if isinstance(weights, BiSeNetV2) else BiSeNetV2.load(weights)
         self.size = size or network.seen_at or PAPER_INPUT
         if min(self.size) < 1:
             raise ValueError(f"size is {self.size}, it must be (height, width), both at least 1")

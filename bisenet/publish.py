@@ -28,7 +28,7 @@ def publish(run: str | Path, *, weights: bool = False) -> Path:
     folder = _folder(run)
     record = json.loads((folder / "record.json").read_text())
     name = _check(record)
-    target = records_folder() / f"{name}.json"
+    target = next(records_folder().glob(f"*-{record['hash']}.json"), records_folder() / f"{name}.json")
     if target.exists() and json.loads(target.read_text()) != record:
         raise ValueError(f"{target.name} is there already with other numbers; remove it first if it is to be replaced")
     if weights:
@@ -43,20 +43,24 @@ def publish(run: str | Path, *, weights: bool = False) -> Path:
 def _folder(run: str | Path) -> Path:
     if (Path(run) / "record.json").is_file():
         return Path(run)
-    named = [path for path in (results_folder() / "runs").glob("*/record.json") if path.parent.name.endswith(str(run))]
+    paths = (results_folder() / "runs").glob("*/record.json")
+    named = [path.parent for path in paths if str(run) in (path.parent.name, path.parent.name.split("-")[-1])]
     if not named:
         raise FileNotFoundError(f"no record of {run}: looked for that folder, and in {results_folder() / 'runs'}")
-    return named[0].parent
+    return named[0]
 
 
 def _check(record: Record) -> str:
     """The name of the run, if its record may be published."""
+    if record["scale"] == "custom":
+        raise ValueError(f"{record['row']} {record['hash']} was trained with --set or --weights: it is no table's row")
     run = plan(paper.row(record["row"]), record["dataset"], record["scale"], record["seed"])
     if run.hash != record["hash"]:
         raise ValueError(f"{record['row']} {record['hash']} is of another recipe or network than {run.name} today")
     states = {(process["git"]["commit"], process["git"]["dirty"]) for process in record["processes"]}
     if len(states) > 1 or states & {(None, None)} or any(dirty for _, dirty in states):
-        raise ValueError(f"{run.name} is of changed or several states of the code, {states}: train it in a clean clone")
+        said = ", ".join(f"{str(commit)[:7]}{' + changes' * bool(dirty)}" for commit, dirty in sorted(states, key=str))
+        raise ValueError(f"{run.name} is of changed or several states of the code ({said}): train it in a clean clone")
     if not math.isfinite(miou(np.array(record["confusion"]))) or not np.isfinite(record["losses"]["loss"]).all():
         raise ValueError(f"{run.name} has a score or a loss that is not finite")
     (commit, _), others = states.pop(), _commits(run.dataset, run.scale)

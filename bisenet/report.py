@@ -31,7 +31,7 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
     base = next(row for row in rows if row.name == BASES[rows[0].table])
     lines = []
     for row in rows:
-        mean, std, n = over_seeds(records.get(row.id, ()), miou)
+        mean, std, n = spread(scores(records.get(row.id, ())))
         gained = Gain(math.nan) if row is base else gain_over(row, base, records)
         lines.append(
             {
@@ -51,9 +51,9 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
     return pd.DataFrame(lines)
 
 
-def scores(records: Sequence[Mapping[str, Any]]) -> list[float]:
-    """The mIoU of each record, in percent."""
-    return [miou(np.array(record["confusion"])) for record in records]
+def scores(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray], float] = miou) -> list[float]:
+    """A score of each record, by default its mIoU in percent."""
+    return [score(np.array(record["confusion"])) for record in records]
 
 
 def gain_over(row: Row, base: Row, records: Records) -> Gain:
@@ -66,18 +66,20 @@ def gains(table: pd.DataFrame) -> list[Gain]:
     return [Gain(*line) for line in table[["gain", "gain_low", "gain_high"]].itertuples(index=False)]
 
 
-def claims(records: Records) -> pd.DataFrame:
-    """What the paper claims of its ablations and what is seen here, one line a claim (`paper.claims`).
+def claims(records: Records, tables: Sequence[str] = paper.TABLES) -> pd.DataFrame:
+    """What the paper claims of its ablations and what is seen here, one line a claim (`paper.claims`) of some tables.
 
-    Columns `claim, of, paper, here, low, high, verdict`: gains in points of mIoU, ours with the 95 % interval.
+    Columns `claim, said, of, paper, here, low, high, verdict`: gains in points of mIoU, ours with the 95 % interval.
     """
     lines = []
     for said in paper.claims():
         better, worse = paper.row(said["better"]), paper.row(said["worse"])
+        if better.table not in tables:
+            continue
         here = gain_over(better, worse, records)
         numbers = (better.miou - worse.miou, here.points, here.low, here.high)
-        lines.append((said["claim"], f"{better.id} - {worse.name}", *numbers, told(here)))
-    return pd.DataFrame(lines, columns=["claim", "of", "paper", "here", "low", "high", "verdict"])
+        lines.append((said["claim"], said["said"], f"{better.id} - {worse.name}", *numbers, told(here)))
+    return pd.DataFrame(lines, columns=["claim", "said", "of", "paper", "here", "low", "high", "verdict"])
 
 
 def told(here: Gain) -> str:
@@ -90,21 +92,16 @@ def told(here: Gain) -> str:
 def show_claims(table: pd.DataFrame) -> pd.DataFrame:
     """A table of `claims` for reading."""
     intervals = [Gain(*line).interval for line in table[["here", "low", "high"]].itertuples(index=False)]
-    shown = table[["claim", "of"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
+    shown = table[["claim", "said", "of"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
     shown["here"] = [number(gained, sign="+") for gained in table["here"]]
     shown["95 % interval"], shown["verdict"] = intervals, table["verdict"]
     return shown.set_index("claim")
 
 
-def over_seeds(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray], float]) -> tuple[float, float, int]:
-    """`spread` of a score over records."""
-    return spread([score(np.array(record["confusion"])) for record in records])
-
-
-def spread(scores: Sequence[float]) -> tuple[float, float, int]:
-    """Mean and sample standard deviation of n scores, NaN where there are too few; and n."""
-    values, n = np.array(scores), len(scores)
-    return values.mean() if n else math.nan, values.std(ddof=1) if n > 1 else math.nan, n
+def spread(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean and sample standard deviation of n values, NaN where there are too few; and n."""
+    n = len(values)
+    return float(np.mean(values)) if n else math.nan, float(np.std(values, ddof=1)) if n > 1 else math.nan, n
 
 
 def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
@@ -211,9 +208,9 @@ def order(table: pd.DataFrame) -> str:
         return f"{what}: it takes three rows, recorded: {len(both)}"
     if both["miou_ours"].nunique() == 1:
         return f"{what}: undefined, all of ours are equal"
-    found, chance = rank_correlation(both["miou_paper"].tolist(), both["miou_ours"].tolist())
-    interval = f"95 % interval {found.interval}, " if found.interval else ""
-    return f"{what} over {len(both)} rows: {found.points:+.2f} ({interval}p = {chance:.3f})"
+    found = rank_correlation(both["miou_paper"].tolist(), both["miou_ours"].tolist())
+    interval = "" if math.isnan(found.low) else f"95 % interval {found.low:+.2f} to {found.high:+.2f}, "
+    return f"{what} over {len(both)} rows: {found.rho:+.2f} ({interval}p = {found.chance:.3f})"
 
 
 def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> pd.DataFrame:

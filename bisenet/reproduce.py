@@ -41,7 +41,6 @@ SHOWN = {
     "figure_8": "table_2",
     "figure_9": "table_2",
     "figure_10": "table_7",
-    "data_scenes": "table_2",
 }  # figures of networks that stand in a table
 # Seconds, about, that notebooks measure other things than networks: steps of training, the reading of images.
 MEASURING = {
@@ -115,9 +114,9 @@ def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
 
 
 def side_by_side(parameters: Parameters, execution: Execution) -> int:
-    """How many runs are trained at a time: the steps of scale `short` keep one core busy, and hardly two."""
-    several = parameters.scale == "short" and execution.resolved_accelerator == "cpu" and not execution.several
-    return min(4, os.cpu_count() or 1) if several else 1
+    """How many runs are trained at a time: the steps of the small scales keep one core busy, and hardly two."""
+    on_cpu = execution.resolved_accelerator == "cpu" and not execution.several
+    return min(4, os.cpu_count() or 1) if on_cpu and parameters.scale in ("short", "long") else 1
 
 
 def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], execution: Execution) -> budget.Forecast:

@@ -10,7 +10,7 @@ SHIPPED_WEIGHTS = FOLDER / "streets.safetensors"
 SHIPPED_SIZE = (256, 512)  # of the scenes on which those were tested, and at which the network saw them
 
 
-def named(weights: str | os.PathLike[str]) -> Path:
+def shipped(weights: str | os.PathLike[str]) -> Path:
     """The file of a name such as "streets"; anything else is a path already."""
-    shipped = {path.stem: path for path in FOLDER.glob("*.safetensors")}
-    return shipped.get(str(weights), Path(weights))
+    names = {path.stem: path for path in FOLDER.glob("*.safetensors")}
+    return names.get(str(weights), Path(weights))

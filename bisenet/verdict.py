@@ -38,16 +38,10 @@ class Gain:
     def interval(self) -> str:
         return "" if math.isnan(self.low) else f"{self.low:+.2f} to {self.high:+.2f}"
 
-    def __str__(self) -> str:
-        if math.isnan(self.points):
-            return NOT_RUN
-        between = f" ({self.interval})" if self.interval else ""
-        return f"{self.points:+.2f}{between}, {self.verdict}"
-
     def beside(self, printed: float) -> str:
         """The verdict, and where the paper printed a gain (NaN: it did not), whether the sign is the paper's."""
         if math.isnan(self.points) or math.isnan(printed):
-            return "" if math.isnan(printed) else NOT_RUN
+            return self.verdict
         return f"{self.verdict}, {'same' if printed * self.points > 0 else 'other'} sign"
 
 
@@ -65,34 +59,41 @@ def gain(scores: Sequence[float], over: Sequence[float]) -> Gain:
 
 
 def mean(scores: Sequence[float]) -> Gain:
-    """The mean of scores with Student's interval, NaN where there are too few."""
-    return gain(scores, [0.0]) if len(scores) < 2 else _of_mean(np.asarray(scores))
+    """The mean of scores, or of their distances from a printed one, with Student's interval."""
+    if len(scores) < 2:
+        return Gain(float(np.mean(scores)) if len(scores) else math.nan)
+    points, half = float(np.mean(scores)), float(stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * stats.sem(scores))
+    return Gain(points, points - half, points + half)
 
 
-def _of_mean(scores: np.ndarray) -> Gain:
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * stats.sem(scores)
-    return Gain(float(scores.mean()), float(scores.mean() - half), float(scores.mean() + half))
+@dataclasses.dataclass(frozen=True)
+class Correlation:
+    """Of ranks: `rho`, its 95 % interval (NaN where there is none), and the probability of one as far from zero."""
+
+    rho: float
+    low: float
+    high: float
+    chance: float
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> tuple[Gain, float]:
-    """Spearman's correlation of two columns with its interval, and a probability.
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correlation:
+    """Spearman's correlation of two columns.
 
-    The interval (Bonett and Wright, 2000) takes four rows and ranks that do not agree wholly; otherwise it is NaN.
-    The probability, exact up to eight rows, is that of a correlation at least as far from zero if one column were
-    shuffled. ValueError for fewer than three rows.
+    The interval (Bonett and Wright, 2000) takes four rows and ranks that do not agree wholly. The probability, exact up
+    to eight rows, is that of a correlation at least as far from zero if one column were shuffled. ValueError for fewer
+    than three rows, and for a column whose values are all equal.
     """
-    if len(first) < 3:
-        raise ValueError(f"rank correlation of {len(first)} rows, it takes three")
+    if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
+        raise ValueError(f"rank correlation of {len(first)} rows: it takes three, and columns that are not constant")
     ranks, others = (stats.zscore(stats.rankdata(column)) for column in (first, second))
-    found = float(np.mean(ranks * others))
+    rho, low, high = float(np.mean(ranks * others)), math.nan, math.nan
 
     def product(shuffled: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(ranks * shuffled, axis=axis)
 
     options = {"permutation_type": "pairings", "n_resamples": math.factorial(8), "vectorized": True}
     chance = float(stats.permutation_test((others,), product, rng=np.random.default_rng(0), **options).pvalue)
-    if len(first) < 4 or abs(found) > 1 - 1e-9:
-        return Gain(found), chance
-    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((1 + found**2 / 2) / (len(first) - 3))
-    low, high = np.tanh(np.arctanh(found) + np.array((-half, half))).tolist()
-    return Gain(found, low, high), chance
+    if len(first) > 3 and abs(rho) < 1 - 1e-9:
+        half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
+        low, high = np.tanh(np.arctanh(rho) + np.array((-half, half))).tolist()
+    return Correlation(rho, low, high, chance)

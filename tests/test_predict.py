@@ -196,7 +196,8 @@ def test_frames_that_are_none(eager: Segmenter, frame: Any) -> None:
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """The size is that of the weights; "auto" measures what is there, and without runtimes compiles."""
     monkeypatch.setattr(Segmenter, "_prepare", lambda self, example, engine: lambda x: torch.zeros(1, 19, 2, 2))
-    assert (Segmenter().size, Segmenter(NETWORK).size) == (SHIPPED_SIZE, (512, 1024))
+    assert (Segmenter("streets").size, Segmenter(NETWORK).size) == (SHIPPED_SIZE, SHIPPED_SIZE)
+    assert Segmenter(BiSeNetV2(ModelConfig(num_classes=2))).size == (512, 1024)
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     assert Segmenter().engine == "compile"
 

@@ -68,6 +68,7 @@ def went_on_elsewhere(record):
         (dirty, "train it in a clean clone"),
         (went_on_elsewhere, "changed or several states of the code"),
         (lambda record: record.update(hash="0" * 12), "of another recipe or network"),
+        (lambda record: record.update(scale="custom"), "it is no table's row"),
         (lambda record: record["losses"]["loss"].append(float("nan")), "not finite"),
     ],
 )
@@ -83,7 +84,11 @@ def test_nothing_is_replaced_and_no_table_mixes_commits(folder, tmp_path):
     change(folder, lambda record: record.update(date="later"))
     with pytest.raises(ValueError, match="is there already with other numbers"):
         publish.publish(folder)
-    target.rename(target.with_name(target.name.replace("seed0", "seed1")))
+    target.rename(target.with_name(target.name.replace("table_2.bga", "table_3b.all")))  # the same run
+    with pytest.raises(ValueError, match=r"table_3b.all.* is there already with other numbers"):
+        publish.publish(folder)
+    target = next(target.parent.iterdir())
+    target.rename(target.with_name("table_2.sum-streets-smoke-seed0-0.json"))
     change(folder, lambda record: record["processes"][0].update(git={**CLEAN, "commit": "b" * 40}))
     with pytest.raises(ValueError, match="what is published of streets, smoke of aaaa"):
         publish.publish(folder)

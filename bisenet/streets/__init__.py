@@ -2,9 +2,9 @@
 
 A scene is a list of things on a street, drawn far to near on a canvas that paints image and labels together.
 Lengths are metres: x to the right, y up, z away from the camera, a pinhole at (0, eye, 0).
-Every material has the colours that it has in life, and classes share materials: asphalt and zinc, plaster and concrete,
-the lacquer of cars and motorcycles. What a pixel is follows from thin shapes (posts, spokes, lamps) and from context
-(a long windowed box on rails is a train, with wheels it is a bus), seldom from its colour.
+Every material has the colours that it has in life, and classes share materials: walls the concrete and plaster of
+houses, trucks and cars the lacquer of motorcycles. What a pixel is follows from thin shapes (posts, spokes, lamps) and
+from context (a long windowed box on rails is a train, with wheels it is a bus), seldom from its colour.
 """
 
 from __future__ import annotations

@@ -72,11 +72,11 @@ def slabs(rng: Generator) -> Colour:
 
 
 def earth(rng: Generator) -> Colour:
-    return hsv(rng, (0.07, 0.12), (0.3, 0.5), (0.3, 0.5), 100)
+    return hsv(rng, (0.07, 0.12), (0.3, 0.5), (0.3, 0.5), 90)
 
 
 def grass(rng: Generator) -> Colour:
-    return hsv(rng, (0.18, 0.28), (0.4, 0.65), (0.36, 0.56), 110)
+    return hsv(rng, (0.18, 0.28), (0.4, 0.65), (0.36, 0.56), 90)
 
 
 def leaves(rng: Generator) -> Colour:
@@ -153,7 +153,7 @@ class Canvas:
         self.haze = hsv(rng, (0.05, 0.13) if chance(rng, 0.3) else (0.55, 0.62), (0.0, 0.25), (0.6, 0.95), 15)
         self.sun = uniform(rng, -1.5, 1.5), uniform(rng, -0.6, 1.2)  # shift of a shadow per metre of height
         self.shade = uniform(rng, 0.15, 0.65)
-        self.wet = uniform(rng, 0.15, 0.4) if chance(rng, 0.3) else 0.0  # how much of the view the road mirrors
+        self.wet = uniform(rng, 0.15, 0.4) if chance(rng, 0.3) else 0.0  # how much of the view the ground mirrors
 
     def project(self, x: float, y: float, z: float) -> Point:
         """Pixel (column, row) of a point of the street; the bend shifts what is far."""
@@ -223,7 +223,7 @@ class Canvas:
         self.image.paste(self.haze, mask=mask.resize(self.image.size))
 
     def mirror(self) -> None:
-        """A wet road shows what is above the horizon, upside down and blurred."""
+        """Wet ground, road and sidewalk, shows what is above the horizon, upside down and blurred."""
         if not self.wet:
             return
         row = round(self.horizon * self.height)

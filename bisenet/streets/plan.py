@@ -81,7 +81,7 @@ class Street:
             plane.poly(cloud, scaled(sky, 1.15))
         soil = grass(rng) if chance(rng, 0.75) else earth(rng)
         road, walk, kerb = scaled(asphalt(rng), 1 - canvas.wet), slabs(rng), uniform(rng, 1.05, 1.3)
-        canvas.strip(-400, 400, NEAR, 400, (*soil[:3], 90), TERRAIN)
+        canvas.strip(-400, 400, NEAR, 400, soil, TERRAIN)
         for side in (0, 1):
             for inner, outer, light in ((self.lawns[side], self.walks[side], 1.0), (0.0, 0.2, kerb)):
                 edges = self.beside(side, inner), self.beside(side, outer)
