@@ -134,7 +134,8 @@ def overview(recorded: Recorded) -> str:
             hashes = [plan(row, *setting, seed=0).hash for row in of_table]
             base = hashes[[row.name for row in of_table].index(BASES[name])]
             pairs = [(base, hash) for hash in hashes]
-            statuses |= dict(zip(pairs, gain_statuses(table, BASES[name]), strict=True))
+            printed = zip(pairs, gain_statuses(table, BASES[name]), table["miou_paper"].notna(), strict=True)
+            statuses |= {pair: status for pair, status, is_printed in printed if is_printed}
         counts[f"gains in mIoU: {', '.join(setting)}"] = Counter(statuses.values())
     table = pd.DataFrame(counts).drop(index=["", "base"], errors="ignore").fillna(0).astype(int)
     return markdown(table.rename_axis("Tables 2 to 6").reset_index())
