@@ -110,7 +110,8 @@ def claims(table: pd.DataFrame, setting: str) -> Figure:
     axes.set_xlabel(f"gain in points of mIoU, {setting}, with its 95 % interval")
     marks = {word: ("o", colours[word]) for word in ("holds", "fails", "unresolved")} | {"paper": ("D", PAPER)}
     handles = [Line2D([], [], marker=mark, color=colour, label=word) for word, (mark, colour) in marks.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    handles.append(Line2D([], [], marker="o", linestyle="", color=OURS, markerfacecolor="white", label=ONE_SEED))
+    figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return closed(figure)
 

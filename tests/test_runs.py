@@ -39,10 +39,10 @@ def results(tmp_path, monkeypatch):
 
 
 MODULES = (  # each imports only from those before it
-    "streets config files data allocator augment backbones readings model shipped cost boundaries protocols "
+    "streets config files data allocator augment backbones readings shipped model cost boundaries protocols "
     "evaluate baselines explain loss engines predict photos export convert train memory transfer paper origin "
-    "peers runs  publish speed ways pace rehearse budget verdict report timings benchmarks summary figures "
-    "gallery explorer  diagrams notebook reproduce page __main__"
+    "peers runs publish speed ways pace rehearse budget verdict report timings benchmarks summary figures gallery "
+    "explorer diagrams notebook reproduce page __main__"
 )
 
 
