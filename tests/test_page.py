@@ -1,5 +1,6 @@
 """The page of results: statuses that can be checked by hand, and files that stand by themselves."""
 
+import itertools
 import json
 import math
 import re
@@ -77,6 +78,11 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     assert all(scores["semantic"] < score / 2 for name, score in scores.items() if name != "semantic")
     assert "the Detail Branch alone is above all three ways to merge" in said
     assert scores["detail"] > max(scores[way] for way in ("sum", "concat", "bga"))
+    assert "the five rows with both branches have the paper's order in the mean of three seeds" in said
+    both = [row.name for row in rows[2:]]
+    assert sorted(both, key=scores.get) == both == [row.name for row in sorted(rows[2:], key=lambda row: row.miou)]
+    steps = [report.gain_over(better, worse, records) for worse, better in itertools.pairwise(rows[2:])]
+    assert "none of the steps resolved" in said and {step.verdict for step in steps} == {"unresolved"}
     assert "the last row has 77.01 % mIoU, and no class less than 50" in said
     matrix = np.array(runs.find(runs.plan(rows[-1], "streets", "long", 0), mine=False)["confusion"])
     assert f"{miou(matrix):.2f}" == "77.01" and iou(matrix).min() > 0.5
