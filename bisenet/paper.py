@@ -159,7 +159,7 @@ CAMVID = TrainConfig(
 FEW: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-2}
 SHORT: dict[str, Any] = {**FEW, "batch": 4, "warmup": 30}
 LONG: dict[str, Any] = {**FEW, "batch": 8, "warmup": 200}
-NEAR, NEARER = (0.5, 0.75, 1.0), (0.5, 0.75, 1.0, 1.25)  # for crops of half a picture
+FROM_HALF = (0.5, 0.75, 1.0)  # random scales for crops of half a picture
 SCENES: dict[str, Any] = {  # seen so large that the Detail Branch alone, which sees 163 pixels, is short of context
     "image_size": (256, 512),
     "crop": (128, 256),
@@ -177,12 +177,12 @@ FILES: dict[str, Any] = {  # CamVid in the size of the tutorial's files
 SQUARES: dict[str, Any] = {"crop": (320, 320), "input_size": (320, 320), "scales": (0.75, 1.0, 1.25)}  # untested
 RECIPES = {
     ("cityscapes", "paper"): CITYSCAPES,
-    ("cityscapes", "long"): replace(CITYSCAPES, iterations=4_000, scales=NEARER, **HALF, **LONG),
-    ("cityscapes", "short"): replace(CITYSCAPES, iterations=300, scales=NEAR, **HALF, **SHORT),
+    ("cityscapes", "long"): replace(CITYSCAPES, iterations=4_000, scales=(*FROM_HALF, 1.25), **HALF, **LONG),
+    ("cityscapes", "short"): replace(CITYSCAPES, iterations=300, scales=FROM_HALF, **HALF, **SHORT),
     ("streets", "paper"): CITYSCAPES,
-    ("streets", "long"): replace(CITYSCAPES, iterations=4_000, scales=NEARER, **SCENES, **LONG),
+    ("streets", "long"): replace(CITYSCAPES, iterations=4_000, scales=(*FROM_HALF, 1.25), **SCENES, **LONG),
     ("streets", "short"): replace(
-        CITYSCAPES, iterations=300, scales=NEAR, train_images=400, test_images=100, **SCENES, **SHORT
+        CITYSCAPES, iterations=300, scales=FROM_HALF, train_images=400, test_images=100, **SCENES, **SHORT
     ),
     ("camvid", "paper"): CAMVID,
     ("camvid", "long"): replace(CAMVID, iterations=2_500, **FILES, **LONG),
