@@ -14,19 +14,30 @@ from typing import Any
 
 import torch
 
-from bisenet import cost, engines, pace, paper, peers, photos, predict, report, runs, speed, timings, ways
-from bisenet.convert import convert
-from bisenet.data import DATASETS, choose, palette
+from bisenet import cost, paper
+from bisenet.config import choose
+from bisenet.data import DATASETS, palette
 from bisenet.data.miniature import SIZES as MINIATURES
-from bisenet.evaluate import iou, miou, pixel_accuracy
-from bisenet.memory import NotEnoughMemoryError
+from bisenet.evaluate import PROTOCOLS, iou, miou, pixel_accuracy
+from bisenet.execution import Execution
+from bisenet.files import SHIPPED_WEIGHTS, shipped
+from bisenet.inference import engines, photos
+from bisenet.inference.convert import convert
+from bisenet.inference.segmenter import Segmenter
 from bisenet.model import BiSeNetV2
-from bisenet.protocols import PROTOCOLS
-from bisenet.publish import publish
-from bisenet.rehearse import rehearse
-from bisenet.shipped import SHIPPED_WEIGHTS, shipped
-from bisenet.train import Execution, LossNotFiniteError, TrainConfig, print_progress
-from bisenet.transfer import fingerprint
+from bisenet.report import ablations
+from bisenet.runs.memory import NotEnoughMemoryError
+from bisenet.runs.plan import plan
+from bisenet.runs.publish import publish
+from bisenet.runs.rehearse import rehearse
+from bisenet.runs.store import weights_path
+from bisenet.runs.testing import evaluate_file, load_for, predictions
+from bisenet.runs.training import find_or_train
+from bisenet.runs.transfer import fingerprint
+from bisenet.speed import bench, peers, timings, training_steps, ways
+from bisenet.speed.machine import device_here, machine_of, where_measured
+from bisenet.speed.protocol import ITERATIONS
+from bisenet.train import LossNotFiniteError, TrainConfig, print_progress
 
 PROGRAM = "python -m bisenet"
 
@@ -166,13 +177,15 @@ def make_parser() -> argparse.ArgumentParser:
     names = ", ".join(network.name for network in peers.NETWORKS)
     timed = command("bench", _bench, "Time our networks and others by the paper's protocol, and record the speeds.")
     timed.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {names} (default: all)")
-    how_often = f"how often each is timed (default: {speed.ITERATIONS}, as in the paper; of training {pace.ITERATIONS})"
+    how_often = (
+        f"how often each is timed (default: {ITERATIONS}, as in the paper; of training {training_steps.ITERATIONS})"
+    )
     timed.add_argument("--iterations", type=int, help=how_often)
     timed.add_argument("--limit", type=float, metavar="SECONDS", help="stop each after this time (default: none)")
-    engine_names = ", ".join((speed.EAGER, *engines.ENGINES))
+    engine_names = ", ".join((bench.EAGER, *engines.ENGINES))
     which = f"some of: {engine_names} (default: all that can be had here)"
     timed.add_argument("--engines", nargs="+", metavar="NAME", help=which)
-    which = f"some of: {', '.join(speed.PRECISIONS)} (default: all that can be had here)"
+    which = f"some of: {', '.join(bench.PRECISIONS)} (default: all that can be had here)"
     timed.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
     timed.add_argument(
         "--weights", type=shipped, metavar="FILE", help="time the network of this file alone, half a side of the frame"
@@ -213,18 +226,18 @@ def _execution(arguments: argparse.Namespace) -> Execution:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    reproduce = _batch("reproduce")
-    paths = reproduce.notebooks(arguments.only)
-    parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds)
-    needed = reproduce.needed_by(paths, parameters)
-    forecast = reproduce.forecast(needed, parameters, paths, _execution(arguments))
+    batch = _room("notebook.batch")
+    paths = batch.notebooks(arguments.only)
+    parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds)
+    needed = batch.needed_by(paths, parameters)
+    forecast = batch.forecast(needed, parameters, paths, _execution(arguments))
     if forecast.seconds:
         print(forecast.table().to_string(index=False, col_space={"time on one device": 20, "GiB": 7}))
     print(f"{parameters.setting}: {forecast}")
 
 
-def _batch(module: str) -> Any:
-    """`reproduce` or `page`, which need what the notebooks need."""
+def _room(module: str) -> Any:
+    """The batch or the page, which need what the notebooks need."""
     try:
         return importlib.import_module(f"bisenet.{module}")
     except ImportError as error:
@@ -232,21 +245,21 @@ def _batch(module: str) -> Any:
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    reproduce = _batch("reproduce")
-    paths = reproduce.notebooks(arguments.only)
+    batch = _room("notebook.batch")
+    paths = batch.notebooks(arguments.only)
     given = [_absolute(path) for path in (arguments.data_root, arguments.weights and str(shipped(arguments.weights)))]
-    parameters = reproduce.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
+    parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
     if arguments.weights:
-        runs.load_for(arguments.weights, arguments.dataset)  # before anything is trained
+        load_for(arguments.weights, arguments.dataset)  # before anything is trained
     try:
-        index = reproduce.reproduce(paths, parameters, _execution(arguments))
-    except reproduce.NotebooksFailedError as error:
+        index = batch.reproduce(paths, parameters, _execution(arguments))
+    except batch.NotebooksFailedError as error:
         raise CommandError(str(error)) from error
-    print(f"index: {index}\nresults: {_batch('page').build()}")
+    print(f"index: {index}\nresults: {_room('report.page').build()}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    print(f"results: {_batch('page').build()}")
+    print(f"results: {_room('report.page').build()}")
 
 
 def _absolute(path: str | None) -> str:
@@ -255,17 +268,17 @@ def _absolute(path: str | None) -> str:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    run = runs.plan(paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.seed)
+    run = plan(paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.seed)
     if arguments.set:
         run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
     if arguments.weights:
         training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
         run = dataclasses.replace(run, scale="custom", training=training, base=None)
     where = {"data_root": arguments.data_root, "weights": arguments.weights}
-    record = runs.get(run, **where, execution=_execution(arguments), watch=print_progress)
+    record = find_or_train(run, **where, execution=_execution(arguments), watch=print_progress)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record["confusion"], DATASETS[run.dataset].classes)
-        print(f"weights: {runs.weights_path(run)}")
+        print(f"weights: {weights_path(run)}")
 
 
 def _publish(arguments: argparse.Namespace) -> None:
@@ -307,10 +320,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.predictions:
         if arguments.dataset != "cityscapes":
             raise CommandError(f"--predictions are for the test server of cityscapes, not for {arguments.dataset}")
-        paths = runs.predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
+        paths = predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
         print(f"{len(paths)} class maps of label ids, {seen}: {arguments.predictions}")
     if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
-        matrix = runs.test(arguments.weights, recipe, arguments.dataset, arguments.data_root)
+        matrix = evaluate_file(arguments.weights, recipe, arguments.dataset, arguments.data_root)
         print_scores(matrix, DATASETS[arguments.dataset].classes)
         print(f"{arguments.dataset} {split}, {seen}")
     elif not arguments.predictions:
@@ -321,7 +334,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     files, others = photos.find(arguments.paths)
     photos.check(files, arguments.out, arguments.overlay)  # before the engines are tried, which takes half a minute
     options = {"size": arguments.size, "engine": arguments.engine, "precision": arguments.precision}
-    segmenter = predict.Segmenter(arguments.weights, **options)
+    segmenter = Segmenter(arguments.weights, **options)
     colours = palette(segmenter.num_classes)
     failed = photos.segment(files, segmenter, colours, arguments.out, arguments.overlay)
     ignored = f"; {others} that are no pictures or videos were passed over" if others else ""
@@ -348,7 +361,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    export = importlib.import_module("bisenet.export")
+    export = importlib.import_module("bisenet.inference.export")
     form = export.FORMATS[choose("format", arguments.to, export.FORMATS)]
     network = BiSeNetV2.load(arguments.weights)
     size = arguments.size or network.seen_at or cost.PAPER_INPUT
@@ -387,7 +400,7 @@ def _cost(arguments: argparse.Namespace) -> None:
     print(f"{'':28} GFLOPs: paper     ours    GMACs   parameters")
     for row in rows:
         ours = cost.variant_cost(row.model)
-        printed, verdict = f"{row.gflops:.{row.gflops_decimals}f}", report.gflops_verdict(row, ours.gflops)
+        printed, verdict = f"{row.gflops:.{row.gflops_decimals}f}", ablations.gflops_verdict(row, ours.gflops)
         if math.isnan(row.gflops):
             printed, verdict = "-", ""
         print(f"{row.id:28} {printed:>13} {ours.gflops:8.2f} {ours.gmacs:8.2f} {ours.parameters:12,}  {verdict}")
@@ -400,10 +413,10 @@ def _bench(arguments: argparse.Namespace) -> None:
     if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
         which = "--training" if arguments.training else "--ours"
         raise CommandError(f"{which} does not take {', '.join(given)}: it times its own ways, all of them")
-    usual = pace.ITERATIONS if arguments.training else speed.ITERATIONS
+    usual = training_steps.ITERATIONS if arguments.training else ITERATIONS
     iterations = usual if arguments.iterations is None else arguments.iterations
     if arguments.training:
-        print(timings.training(pace.compare(iterations=iterations)).to_string())
+        print(timings.training(training_steps.compare(iterations=iterations)).to_string())
     elif arguments.ours:
         record = ways.compare(iterations=iterations, limit=arguments.limit)
         print(f"{timings.our_ways(record).to_string()}\n{timings.goals(record).to_string()}")
@@ -418,11 +431,11 @@ def _bench_networks(arguments: argparse.Namespace, iterations: int) -> None:
         if arguments.only is not None:
             raise CommandError("--only and --weights exclude each other: a file is timed alone")
         arguments.only, effort["more"] = [], [peers.of_file(arguments.weights)]
-    for engine, precision in speed.combinations(arguments.engines, arguments.precisions):
-        of_engine = speed.bench(arguments.only, engine=engine, precision=precision, **effort)
+    for engine, precision in bench.combinations(arguments.engines, arguments.precisions):
+        of_engine = bench.bench(arguments.only, engine=engine, precision=precision, **effort)
         failed += [f"{name} ({engine}, {precision})" for name in of_engine]
-    here = speed.place(speed.machine_of(speed.device_here(), peers.FRAME))
-    print(timings.engines_side_by_side(speed.records(speed.speed_folder()), here).to_string())
+    here = where_measured(machine_of(device_here(), peers.FRAME))
+    print(timings.engines_side_by_side(bench.records(bench.speed_folder()), here).to_string())
     if failed:
         raise CommandError(f"failed, for the reasons above: {', '.join(failed)}")
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from bisenet.config import Size
-from bisenet.data import IGNORE, Pair
+from bisenet.dataset import IGNORE, Pair
 
 Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
 Normalisation = tuple[Colour, Colour]  # mean and standard deviation: (x - mean) / std

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from bisenet.data import IGNORE
+from bisenet.dataset import IGNORE
 
 RADIUS = 4  # pixels of the labels: how near to a boundary counts as near
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
+from collections.abc import Iterable
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -48,3 +50,13 @@ def _part(kind: Any, value: Any, what: str) -> Any:
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON would give it back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def choose(what: str, name: str, choices: Iterable[str]) -> str:
+    """`name` if it is one of `choices`; otherwise ValueError with the nearest ones."""
+    choices = list(choices)
+    if name in choices:
+        return name
+    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"unknown {what} {name!r}: {hint}known: {', '.join(choices)}")

@@ -1,25 +1,29 @@
-"""From class maps to mIoU: integer confusion matrices over full-resolution labels, no tricks.
+"""From images to class maps by a protocol, and from class maps to mIoU.
+
+A protocol, the paper's or one of the usual others, takes a network in `eval()`, an image, uint8 (H, W, 3), and `size`,
+(height, width), what the network sees at a time, and gives scores (1, K, H, W) at the image's own size. A table names
+the protocol of its numbers. Scores are counted in integer confusion matrices over full-resolution labels.
 
 No epsilon anywhere: a class that neither the labels nor the predictions hold has no IoU (NaN) and is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from bisenet.augment import to_size, to_tensor
 from bisenet.boundaries import near_boundary
-from bisenet.config import Size
-from bisenet.data import IGNORE, PairDataset
-from bisenet.data.cityscapes import Cityscapes, label_ids
+from bisenet.config import Size, choose
+from bisenet.dataset import IGNORE, PairDataset
 from bisenet.model import BiSeNetV2
-from bisenet.protocols import predict
 
 
 def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -92,14 +96,86 @@ def evaluate_by_place(
     return total
 
 
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+STEP = 2 / 3  # of a window, at most, to the next one
+
+
+def paper(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Resize, run, resize the logits back; no tricks (Section 5, Inference)."""
+    return _logits(model, to_size(image, size), image.shape[:2], device)
+
+
+def padded(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """The image at its own size in the corner of mean colour (COCO-Stuff: "we pad the input into 640x640")."""
+    height, width = image.shape[:2]
+    if height > size[0] or width > size[1]:
+        raise ValueError(f"an image of {height}x{width} cannot be padded to {size[0]}x{size[1]} (height x width)")
+    return _logits(model, _pad(model, image, size), size, device)[..., :height, :width]
+
+
+def full(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """The network sees the image at its own size; `size` says nothing."""
+    return _logits(model, image, image.shape[:2], device)
+
+
+def multiscale_flip(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Mean of the probabilities at six scales, as it is and flipped; at scale 1 the image just fits into `size`."""
+    total: Tensor | float = 0.0
+    fit = min(limit / side for limit, side in zip(size, image.shape, strict=False))
+    for scale in SCALES:
+        height, width = (32 * max(1, round(scale * fit * side / 32)) for side in image.shape[:2])
+        scaled = to_size(image, (height, width))
+        total = total + _logits(model, scaled, image.shape[:2], device).softmax(1)
+        total = total + _logits(model, scaled[:, ::-1], image.shape[:2], device).softmax(1).flip(3)
+    return cast(Tensor, total) / (2 * len(SCALES))
+
+
+def crop(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Windows of `size` slide over the image at its own size; mean of the probabilities where they overlap."""
+    height, width = image.shape[:2]
+    large = _pad(model, image, (max(height, size[0]), max(width, size[1])))
+    scores = counts = None
+    for rows, columns in itertools.product(*map(_windows, large.shape[:2], size)):
+        part = _logits(model, large[rows, columns], size, device).softmax(1)
+        if scores is None or counts is None:
+            scores = part.new_zeros((1, part.shape[1], *large.shape[:2]))
+            counts = part.new_zeros(large.shape[:2])
+        scores[..., rows, columns] += part
+        counts[rows, columns] += 1
+    assert scores is not None and counts is not None  # there is one window at least
+    return (scores / counts)[..., :height, :width]
+
+
+PROTOCOLS: dict[str, Callable[[BiSeNetV2, np.ndarray, Size, torch.device], Tensor]] = {
+    "paper": paper,
+    "padded": padded,
+    "full": full,
+    "multiscale-flip": multiscale_flip,
+    "crop": crop,
+}
+
+
 @torch.inference_mode()
-def export(
-    model: BiSeNetV2, dataset: Cityscapes, size: Size, device: torch.device, folder: Path, protocol: str = "paper"
-) -> list[Path]:
-    """Class maps of a split of Cityscapes as PNGs of label *ids*, named as its test server and its scripts expect."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{dataset.name(k).removesuffix(dataset.IMAGE)}.png" for k in range(len(dataset))]
-    for index, path in enumerate(paths):
-        classes = predict(model, dataset.load_image(index), size, device, protocol).argmax(1)[0]
-        Image.fromarray(label_ids()[classes.cpu().numpy()]).save(path)
-    return paths
+def predict(model: BiSeNetV2, image: np.ndarray, size: Size, device: torch.device, protocol: str = "paper") -> Tensor:
+    """Scores (1, K, H, W) at the size of the image, uint8 (H, W, 3), by a protocol."""
+    return PROTOCOLS[choose("protocol of evaluation", protocol, PROTOCOLS)](model, image, size, device)
+
+
+def _logits(model: BiSeNetV2, seen: np.ndarray, size: Size, device: torch.device) -> Tensor:
+    """Logits (1, K, *size) of what the network sees, uint8 (h, w, 3)."""
+    pixels = torch.from_numpy(np.array(seen))[None].to(device)
+    return cast(Tensor, model(to_tensor(pixels, model.normalisation), size=size))
+
+
+def _pad(model: BiSeNetV2, image: np.ndarray, size: Size) -> np.ndarray:
+    mean, _ = model.normalisation
+    large = np.full((*size, 3), [round(255 * value) for value in mean], dtype=np.uint8)  # zero after normalisation
+    large[: image.shape[0], : image.shape[1]] = image
+    return large
+
+
+def _windows(side: int, window: int) -> Iterator[slice]:
+    """As few windows as cover a side in equal steps of at most `STEP`."""
+    steps = math.ceil((side - window) / (STEP * window))
+    for start in np.linspace(0, side - window, steps + 1).round().astype(int).tolist():
+        yield slice(start, start + window)

@@ -1,4 +1,4 @@
-"""Files that are always whole: the old content or the new one, whatever happens in between."""
+"""Files that are always whole: the old content or the new one, whatever happens in between; and weights by name."""
 
 from __future__ import annotations
 
@@ -66,3 +66,14 @@ def write_text(path: Path, content: str) -> Path:
     with replacing(path) as partial:
         partial.write_text(content)
     return path
+
+
+FOLDER = Path(__file__).parent / "weights"
+SHIPPED_WEIGHTS = FOLDER / "streets.safetensors"
+SHIPPED_SIZE = (256, 512)  # of the scenes on which those were tested, and at which the network saw them
+
+
+def shipped(weights: str | os.PathLike[str]) -> Path:
+    """The file of a name such as "streets"; anything else is a path already."""
+    names = {path.stem: path for path in FOLDER.glob("*.safetensors")}
+    return names.get(str(weights), Path(weights))

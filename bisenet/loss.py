@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from bisenet.data import IGNORE
+from bisenet.dataset import IGNORE
 
 
 def interpolation(inputs: int, outputs: int, device: torch.device) -> Tensor:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from bisenet.augment import MEAN, STD, Colour, Normalisation
 from bisenet.backbones import BACKBONES, stages_of
 from bisenet.config import Size, settle
-from bisenet.files import read_safetensors, write_safetensors
+from bisenet.files import read_safetensors, shipped, write_safetensors
 from bisenet.readings import PAPER, Reading, named
-from bisenet.shipped import shipped
 
 AGGREGATIONS = ("bga", "sum", "concat", "none")
 STRIDES = {"stage2": 4, "stage3": 8, "stage4": 16, "stage5_4": 32, "stage5_5": 32}  # of the Semantic Branch

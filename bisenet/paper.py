@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from bisenet.data import DATASETS, choose
+from bisenet.config import choose
+from bisenet.data import DATASETS
 from bisenet.model import ModelConfig
 from bisenet.train import TrainConfig
 

@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from bisenet.config import settle
-from bisenet.data import choose
+from bisenet.config import choose, settle
 
 # The values that fields of a reading may have.
 VALUES: dict[str, tuple[object, ...]] = {

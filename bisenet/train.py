@@ -16,29 +16,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, Dataset
 
-from bisenet.allocator import keep_freed_memory
 from bisenet.augment import SCALES, Augmentation, to_tensor
-from bisenet.config import Size, plain, settle
-from bisenet.data import IGNORE, PairDataset, choose
-from bisenet.engines import cpu_computes_in_bf16
-from bisenet.files import read_safetensors, write_safetensors
+from bisenet.checkpoint import Fitted, load_checkpoint, save_checkpoint
+from bisenet.config import Size, choose, plain, settle
+from bisenet.dataset import IGNORE, PairDataset
+from bisenet.evaluate import PROTOCOLS
+from bisenet.execution import Execution, StridedDepthwise, keep_freed_memory, memory_format, synchronises
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
-from bisenet.protocols import PROTOCOLS
 
 # Fabric announces its precision at every start; the record says it.
 logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
@@ -71,7 +68,7 @@ class TrainConfig:
     ohem_keep: float = 1 / 16  # at least this fraction of the counted pixels is kept
     booster_weight: float = 1.0
     pretrained: bool = False  # Table 6: a Semantic Branch from torchvision begins with its ImageNet weights
-    protocol: str = "paper"  # of evaluation, `bisenet.protocols`
+    protocol: str = "paper"  # of evaluation, `bisenet.evaluate`
     initial: str = ""  # hash of the weights file, or of the run, that the network begins with, all but the classifiers
 
     def __post_init__(self) -> None:
@@ -96,69 +93,6 @@ class TrainConfig:
     def augmentation(self) -> Augmentation:
         """ValueError if the crop does not fit the image."""
         return Augmentation(self.image_size, self.crop, self.input_size, self.scales, self.flip)
-
-
-Precision = Literal["auto", "32-true", "bf16-mixed"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Execution:
-    """How it is run; recorded with the run, but no part of its identity. The first five are Fabric's."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: Precision = "auto"  # bf16-mixed where the hardware computes in it, otherwise 32-true
-    accumulation: int = 1  # parts of a device's share of a batch; batch normalisation and OHEM see one at a time
-    workers: int = 1  # processes that read and augment, for each device; 0: none
-    checkpoint_every: int = 100  # iterations
-
-    def __post_init__(self) -> None:
-        for name in ("devices", "num_nodes", "accumulation", "workers", "checkpoint_every"):
-            least = 0 if name == "workers" else 1
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name} is {value}, it must be at least {least}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision is {self.precision!r}, not one of {get_args(Precision)}")
-
-    @property
-    def several(self) -> bool:
-        """Whether more than one process takes part."""
-        return int(os.environ.get("WORLD_SIZE", self.devices * self.num_nodes)) > 1
-
-    def alone(self) -> Execution:
-        """The same on one device."""
-        return dataclasses.replace(self, devices=1, num_nodes=1, strategy="auto")
-
-    def fabric(self) -> Fabric:
-        """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
-        devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
-        nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
-        fabric = Fabric(
-            accelerator=self.resolved_accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            strategy=self.strategy,
-            precision=self.resolved_precision,
-        )
-        fabric.launch()
-        return fabric
-
-    @property
-    def resolved_accelerator(self) -> str:
-        """ "auto" is CUDA or the CPU; anything else has to be asked for."""
-        if self.accelerator != "auto":
-            return self.accelerator
-        return "cuda" if torch.cuda.is_available() else "cpu"
-
-    @property
-    def resolved_precision(self) -> Literal["32-true", "bf16-mixed"]:
-        if self.precision != "auto":
-            return self.precision
-        on_gpu = self.resolved_accelerator in ("gpu", "cuda")
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_computes_in_bf16()
-        return "bf16-mixed" if fast else "32-true"
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------
@@ -229,11 +163,6 @@ def _prepare_worker(_: int) -> None:
     keep_freed_memory()
 
 
-def synchronises(fabric: Fabric) -> bool:
-    """Whether batch normalisation is over all devices; PyTorch has this for GPUs only."""
-    return fabric.world_size > 1 and fabric.device.type == "cuda"
-
-
 def make_loader(
     dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, execution: Execution
 ) -> DataLoader:
@@ -258,66 +187,6 @@ def make_loader(
         multiprocessing_context="spawn" if execution.workers and torch.cuda.is_available() else None,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """What training leaves beside the weights: the loss of every iteration, float32, and seconds in the loop.
-
-    `processes` has one entry for each process (group) that took part, with `from`, the iteration it began with.
-    """
-
-    losses: np.ndarray
-    seconds: float
-    processes: list[dict[str, Any]]
-
-
-# --- checkpoints ------------------------------------------------------------------------------------------------
-
-
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    fitted: Fitted,
-    iteration: int,
-    identity: Any,
-) -> None:
-    """Everything that the next iteration depends on, in one safetensors file that is always whole."""
-    tensors = {f"model.{name}": value.contiguous().cpu() for name, value in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():  # momentum; of AdamW averages and steps
-            tensors[f"optimizer.{key}.{name}"] = value.contiguous().cpu()
-    tensors["losses"] = torch.from_numpy(fitted.losses[:iteration])
-    progress = {"iteration": iteration, "seconds": fitted.seconds, "processes": fitted.processes}
-    write_safetensors(path, tensors, {**progress, "identity": identity})
-
-
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor, identity: Any
-) -> tuple[int, float, list[dict[str, Any]]]:
-    """Restore what `save_checkpoint` wrote; returns the iteration to go on with, seconds and processes so far.
-
-    ValueError if the file is truncated or belongs to another configuration.
-    """
-    tensors, metadata = read_safetensors(path)
-    later = {field.name: field.default for field in dataclasses.fields(TrainConfig)}  # than the checkpoint, perhaps
-    theirs = {name: later.get(name) for name in identity} | (metadata.get("identity") or {})
-    if theirs != identity:
-        ours = identity
-        different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
-        raise ValueError(
-            f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
-        )
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    parameters = dict(model.named_parameters())
-    for place, value in tensors.items():
-        if place.startswith("optimizer."):
-            _, key, name = place.split(".", 2)
-            parameter = parameters[name]  # a count of steps stays on the CPU, where AdamW keeps it
-            optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device).clone()
-    losses[: metadata["iteration"]] = tensors["losses"]
-    return metadata["iteration"], metadata["seconds"], metadata["processes"]
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------
@@ -354,30 +223,6 @@ def print_progress(progress: Progress) -> None:
 
 class LossNotFiniteError(RuntimeError):
     """The loss became NaN or infinite; the message names the iteration."""
-
-
-def memory_format(fabric: Fabric) -> torch.memory_format:
-    """How images and weights lie in memory: channels last, but for processors with no more than AVX2.
-
-    These have no fast kernel for the gradients of weights that way: a large convolution takes three times as long.
-    """
-    old = fabric.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
-    return torch.contiguous_format if old else torch.channels_last
-
-
-class StridedDepthwise(TorchFunctionMode):
-    """Within it, on a CPU, a depth-wise convolution of bfloat16 with a stride computes in float32.
-
-    oneDNN has no fast kernel for the gradient of its input in bfloat16: it takes ten times as long or more.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.conv2d and args[0].device.type == "cpu" and args[0].dtype == torch.bfloat16:
-            inputs, _, _, stride, _, _, groups = args
-            if groups > 1 and max(stride) > 1:
-                with torch.autocast("cpu", enabled=False):
-                    return func(inputs.float(), *args[1:]).to(inputs.dtype)
-        return func(*args, **(kwargs or {}))
 
 
 def prepare(model: BiSeNetV2, config: TrainConfig, fabric: Fabric) -> tuple[nn.Module, Any, Any]:
@@ -451,7 +296,8 @@ def fit(
     first, spent = 0, 0.0
     processes: list[dict[str, Any]] = []
     if checkpoint and checkpoint.is_file():
-        first, spent, processes = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity)
+        later = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+        first, spent, processes = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity, later)
     processes = [*processes, {"from": first, **(process or {})}]
     began, checked = time.monotonic() - spent, first
     batches = iter(make_loader(dataset, config, seed, first, fabric, execution))

@@ -22,19 +22,21 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from bisenet import explain, explorer, export, runs
 from bisenet.__main__ import main
 from bisenet.augment import to_tensor
-from bisenet.convert import COINCHEUNG_DATA, convert
 from bisenet.data import DATASETS
-from bisenet.engines import ENGINES, why_not
+from bisenet.evaluate import predict
+from bisenet.files import SHIPPED_WEIGHTS
+from bisenet.inference import export
+from bisenet.inference.convert import COINCHEUNG_DATA, convert
+from bisenet.inference.engines import ENGINES, why_not
+from bisenet.inference.segmenter import Segmenter
+from bisenet.looking import explain, explorer
 from bisenet.model import BiSeNetV2, ModelConfig, upsample
-from bisenet.notebook import Parameters, networks, segment_with_given, subject
-from bisenet.predict import Segmenter
-from bisenet.protocols import predict
+from bisenet.notebook.shared import Parameters, networks, segment_with_given, subject
 from bisenet.readings import PAPER, READINGS
-from bisenet.shipped import SHIPPED_WEIGHTS
-from bisenet.transfer import carry_over, fingerprint
+from bisenet.runs.testing import load_for
+from bisenet.runs.transfer import carry_over, fingerprint
 
 NAMES = ("coincheung", "mmsegmentation")
 DATA = Path(__file__).parent / "data"
@@ -280,7 +282,7 @@ def test_classes_in_another_order_are_not_evaluated(converted: tuple[str, Path],
     model.classes = (model.classes[1], model.classes[0], *model.classes[2:])
     model.save(tmp_path / "turned.safetensors")
     with pytest.raises(ValueError, match="class 0 of the network is 'sidewalk', that of cityscapes is 'road'"):
-        runs.load_for(tmp_path / "turned.safetensors", "cityscapes")
+        load_for(tmp_path / "turned.safetensors", "cityscapes")
 
 
 # --- files that are read -------------------------------------------------------------------------------------------

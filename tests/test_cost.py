@@ -15,7 +15,7 @@ from torchvision import models
 from bisenet.cost import Cost, measure, variant_cost
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.paper import TABLES, Row, table
-from bisenet.report import gflops_verdict
+from bisenet.report.ablations import gflops_verdict
 
 ROWS = [row for name in TABLES for row in table(name)]
 PRINTED = [row for row in ROWS if not math.isnan(row.gflops)]

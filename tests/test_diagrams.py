@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bisenet import diagrams
 from bisenet.cost import paper_cost
+from bisenet.looking import diagrams
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.readings import PAPER
 

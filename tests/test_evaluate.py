@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from bisenet.evaluate import confusion, evaluate, evaluate_by_place, iou, miou, pixel_accuracy
-from bisenet.protocols import predict
+from bisenet.evaluate import confusion, evaluate, evaluate_by_place, iou, miou, pixel_accuracy, predict
 
 CPU = torch.device("cpu")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bisenet import explain
 from bisenet.augment import to_size, to_tensor
 from bisenet.boundaries import RADIUS, boundary_distance, near_boundary
-from bisenet.data import IGNORE
-from bisenet.explain import DETAIL
+from bisenet.dataset import IGNORE
+from bisenet.looking import explain, statistics
+from bisenet.looking.explain import DETAIL
 from bisenet.model import BiSeNetV2, ModelConfig
 
 SIZE = (64, 96)  # what the network sees; the labels are larger
@@ -107,7 +107,7 @@ def test_boundary_share_of_an_image_that_can_be_counted() -> None:
     def ratios(columns: list[float]) -> list[float]:
         each = np.tile(np.array(columns, dtype=np.float32), (8, 1))
         each[7] = 100  # not counted
-        return explain.boundary_ratio(each, distance, (0, 1, 3)).round(6).tolist()
+        return statistics.boundary_ratio(each, distance, (0, 1, 3)).round(6).tolist()
 
     assert ratios([1] * 8) == [1, 1, 1]
     assert ratios([0, 0, 0, 1, 1, 0, 0, 0]) == [4, 2, 1]
@@ -118,7 +118,9 @@ def test_boundary_share_of_an_image_that_can_be_counted() -> None:
 def test_one_is_what_shuffled_maps_have_in_the_mean() -> None:
     distance = boundary_distance(LABELS)
     each = RNG.random(LABELS.shape, dtype=np.float32) ** 4
-    shuffled = [explain.boundary_ratio(RNG.permuted(each.ravel()).reshape(each.shape), distance)[0] for _ in range(200)]
+    shuffled = [
+        statistics.boundary_ratio(RNG.permuted(each.ravel()).reshape(each.shape), distance)[0] for _ in range(200)
+    ]
     assert np.mean(shuffled) == pytest.approx(1, abs=4 * np.std(shuffled) / 200**0.5)
 
 
@@ -131,32 +133,32 @@ def test_near_is_within_the_radius() -> None:
 def test_a_trained_network_is_held_against_several_untrained_ones() -> None:
     """Student's t: with three values 4.30 standard errors."""
     trained, untrained = pd.Series([2.0, 2.1, 2.2, np.nan]), pd.Series([1.0, 1.1, 1.2])
-    told = explain.against(trained, untrained)
+    told = statistics.against(trained, untrained)
     assert told["error"] == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
     assert (told["n images"], told["n networks"]) == (3, 3)
     assert told["verdict"] == "more than untrained"  # by 1.0, and 0.35 would have been enough
-    assert explain.against(trained - 0.7, untrained)["verdict"] == "unresolved"
-    assert explain.against(trained[:1], untrained)["verdict"] == "unresolved"  # one image has no spread
+    assert statistics.against(trained - 0.7, untrained)["verdict"] == "unresolved"
+    assert statistics.against(trained[:1], untrained)["verdict"] == "unresolved"  # one image has no spread
 
 
 def test_what_is_not_labelled_makes_no_boundary() -> None:
     distance = boundary_distance(np.array([[0, 0, IGNORE, 1], [0, 0, IGNORE, 1]]))
     assert np.isinf(distance[:, [0, 1, 3]]).all()
-    assert np.isnan(explain.boundary_ratio(np.ones((2, 4), dtype=np.float32), distance)).all()
+    assert np.isnan(statistics.boundary_ratio(np.ones((2, 4), dtype=np.float32), distance)).all()
 
 
 def test_a_line_for_each_image_large_class_stage_and_radius(model: BiSeNetV2) -> None:
     rare = np.where(LABELS == 1, LABELS, 0)
     rare[0, :5] = 2  # far below a twentieth of the image
     data: Any = SimpleNamespace(load=lambda index: (IMAGE, (LABELS, rare)[index]))
-    table = explain.boundary_ratios(model, data, range(2), SIZE, ["gradcam", "hirescam"], (2, 4))
+    table = statistics.boundary_ratios(model, data, range(2), SIZE, ["gradcam", "hirescam"], (2, 4))
     assert len(table) == 2 * 2 * 2 * 3 * 2  # images, classes, methods, stages, radii
     assert sorted(set(table["category"])) == [0, 1]
     (last,) = table.query("image == 1 & category == 1 & method == 'hirescam' & stage == @DETAIL[2] & radius == 4")[
         "ratio"
     ]
     raw = explain.maps(model, IMAGE, rare, 1, SIZE, methods=["hirescam"])["hirescam"][DETAIL[2]]
-    assert last == explain.boundary_ratio(raw, boundary_distance(rare))[0]
+    assert last == statistics.boundary_ratio(raw, boundary_distance(rare))[0]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +174,8 @@ def test_verdict_in_words(means: tuple[float, ...], focus: str, gradually: str) 
     """Four images that differ a little; an image without a number is left out."""
     noise = np.array([[-0.01, 0.01, 0.01], [0.01, -0.01, -0.01], [0.01, 0.01, 0.01], [-0.01, -0.01, -0.01]])
     ratios = pd.DataFrame([*(means + noise), [np.nan, 1, 1]], columns=DETAIL)
-    assert explain.verdict(ratios)["verdict"].to_dict() == {"focus": focus, "gradually": gradually}
-    assert explain.steps(ratios)["n"].tolist() == [4, 5]
+    assert statistics.verdict(ratios)["verdict"].to_dict() == {"focus": focus, "gradually": gradually}
+    assert statistics.steps(ratios)["n"].tolist() == [4, 5]
 
 
 def test_gates_are_what_the_branches_are_multiplied_with(model: BiSeNetV2) -> None:

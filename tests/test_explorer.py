@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from bisenet import explorer, gallery
 from bisenet.data import DATASETS, open_dataset
+from bisenet.evaluate import predict
+from bisenet.looking import explorer, gallery
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.protocols import predict
-from bisenet.reproduce import NOTEBOOKS
+from bisenet.runs.provenance import NOTEBOOKS
 
 SIZE = (64, 128)
 INFO = DATASETS["streets"]

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bisenet import engines, export, streets
 from bisenet.__main__ import main
 from bisenet.augment import MEAN, STD, resampled, to_tensor
+from bisenet.data import streets
+from bisenet.files import SHIPPED_WEIGHTS
+from bisenet.inference import engines, export
+from bisenet.inference.segmenter import Plain
 from bisenet.model import BiSeNetV2
-from bisenet.shipped import SHIPPED_WEIGHTS
 
 NETWORK = BiSeNetV2.load(SHIPPED_WEIGHTS)
 SIZE, OTHER, ODD = (64, 128), (96, 160), (33, 90)  # 33: the least that is promised
@@ -85,7 +87,7 @@ def test_files_agree_with_the_network(to: str, name: str, folder: Path) -> None:
 def test_resizing_in_float_changes_few_pixels(folder: Path) -> None:
     """Against the network's own way, which rounds what it sees to grey levels."""
     frames = scene((237, 411))
-    plain = export.Plain(NETWORK, SIZE)(frames)
+    plain = Plain(NETWORK, SIZE)(frames)
     assert (export.Resizing(NETWORK, SIZE)(frames) != plain).float().mean() < 0.005
 
 
@@ -165,7 +167,7 @@ def test_what_disagrees_is_not_kept(
 
 def test_classes_that_are_none_disagree() -> None:
     graph, frames = export.Graph(SIZE, whole=True), torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
-    classes = export.Plain(NETWORK)(frames)
+    classes = Plain(NETWORK)(frames)
     assert graph.difference(classes, NETWORK, frames) == 0
     for wrong in (classes + 19, classes[:, 1:], classes.long()):
         assert graph.difference(wrong, NETWORK, frames) == float("inf")

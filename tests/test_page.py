@@ -11,8 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bisenet import page, paper, report, runs, summary
+from bisenet import paper
 from bisenet.evaluate import iou, miou
+from bisenet.report import ablations, page, summary
+from bisenet.report.verdict import NOT_RUN
+from bisenet.runs import provenance
+from bisenet.runs.plan import plan
+from bisenet.runs.provenance import NOTEBOOKS
+from bisenet.runs.store import find, records_folder
+from bisenet.runs.training import find_or_train_all
 
 NAN = math.nan
 
@@ -52,28 +59,28 @@ def test_miou_by_place_is_over_the_seeds_that_count_it() -> None:
     near, far = np.array([[2, 0], [1, 1]]), np.array([[4, 0], [0, 4]])
     record = {"confusion": (near + far).tolist(), "near_boundaries": {"radius": 4, "confusion": near.tolist()}}
     older = {"confusion": far.tolist(), "near_boundaries": {"radius": 3, "confusion": near.tolist()}}
-    places = report.by_place(rows, {"table_2.detail": [record, record, older]}).set_index(["row", "place"])
+    places = ablations.by_place(rows, {"table_2.detail": [record, record, older]}).set_index(["row", "place"])
     assert places.loc[("detail", "near"), "scores"] == pytest.approx([100 * (2 / 3 + 1 / 2) / 2] * 2)
     assert places.loc[("detail", "elsewhere"), "scores"] == pytest.approx([100, 100])
     assert places.loc[("semantic", "near"), "scores"] == []
-    claim = report.claim(places.reset_index(), "detail", "semantic", "near")
-    assert claim == {"here": "-", "95 % interval": "", "verdict": report.NOT_RUN}
+    claim = ablations.claim(places.reset_index(), "detail", "semantic", "near")
+    assert claim == {"here": "-", "95 % interval": "", "verdict": NOT_RUN}
 
 
 def test_claims_by_place_hold_only_beyond_the_interval() -> None:
     lines = [("a", "near", [20, 21, 22]), ("b", "near", [15, 16, 17]), ("c", "near", [19, 20, 22])]
     places = pd.DataFrame(lines, columns=["row", "place", "scores"])
-    held = [report.claim(places, *rows, "near")["verdict"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
+    held = [ablations.claim(places, *rows, "near")["verdict"] for rows in (("a", "b"), ("b", "a"), ("a", "c"))]
     assert held == ["holds", "fails", "unresolved"]
     half = 2.776445 * (2 / 3) ** 0.5  # Student's t of four degrees of freedom
-    assert report.claim(places, "a", "b", "near")["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f}"
+    assert ablations.claim(places, "a", "b", "near")["95 % interval"] == f"{5 - half:+.2f} to {5 + half:+.2f}"
 
 
 def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     rows = paper.table("table_2")
-    records = runs.collect(rows, "streets", "short", [0, 1, 2], train=False)
-    scores = {row.name: np.mean(report.scores(records[row.id])) for row in rows}
-    said = (runs.REPOSITORY / "README.md").read_text()
+    records = find_or_train_all(rows, "streets", "short", [0, 1, 2], train=False)
+    scores = {row.name: np.mean(ablations.scores(records[row.id])) for row in rows}
+    said = (provenance.REPOSITORY / "README.md").read_text()
     assert "the Semantic Branch alone is far below the others" in said
     assert all(scores["semantic"] < score / 2 for name, score in scores.items() if name != "semantic")
     assert "the Detail Branch alone is above all three ways to merge" in said
@@ -81,10 +88,10 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     assert "the five rows with both branches have the paper's order in the mean of three seeds" in said
     both = [row.name for row in rows[2:]]
     assert sorted(both, key=scores.get) == both == [row.name for row in sorted(rows[2:], key=lambda row: row.miou)]
-    steps = [report.gain_over(better, worse, records) for worse, better in itertools.pairwise(rows[2:])]
+    steps = [ablations.gain_over(better, worse, records) for worse, better in itertools.pairwise(rows[2:])]
     assert "none of the steps resolved" in said and {step.verdict for step in steps} == {"unresolved"}
     assert "the last row has 77.01 % mIoU, and no class less than 50" in said
-    matrix = np.array(runs.find(runs.plan(rows[-1], "streets", "long", 0), mine=False)["confusion"])
+    matrix = np.array(find(plan(rows[-1], "streets", "long", 0), mine=False)["confusion"])
     assert f"{miou(matrix):.2f}" == "77.01" and iou(matrix).min() > 0.5
 
 
@@ -93,7 +100,7 @@ def test_a_gain_of_several_tables_is_counted_once() -> None:
     tables = {name: paper.table(name) for name in paper.TABLES}
     bases = {name: next(row for row in rows if row.name == paper.BASES[name]) for name, rows in tables.items()}
     gains = [(bases[name], row) for name, rows in tables.items() for row in rows if not math.isnan(row.miou)]
-    gains = [tuple(runs.plan(row, "streets", "short", 0).hash for row in pair) for pair in gains]
+    gains = [tuple(plan(row, "streets", "short", 0).hash for row in pair) for pair in gains]
     distinct = {(base, row) for base, row in gains if base != row}
     counts = overview()["gains in mIoU: streets, short"]
     assert sum(counts.values()) == len(distinct) < len(gains) - len(bases)
@@ -105,24 +112,24 @@ def test_without_records_everything_is_not_run(tmp_path: Path, monkeypatch: pyte
     assert "33" in summary.overview(recorded)
     assert summary.by_place(recorded) == ""
     table = summary.ablation("table_4", recorded)
-    assert report.NOT_RUN in table and "sign" not in table
+    assert NOT_RUN in table and "sign" not in table
 
 
 def test_every_record_is_of_some_row() -> None:
     """A record of a recipe that has changed would be shown by nobody."""
     rows = [row for name in paper.TABLES for row in paper.table(name)]
     rows += [row for name in paper.PUBLISHED for row in paper.ours(name).values()]
-    for path in runs.records_folder().glob("*.json"):
+    for path in records_folder().glob("*.json"):
         record = json.loads(path.read_text())
-        known = {runs.plan(row, record["dataset"], record["scale"], record["seed"]).hash for row in rows}
+        known = {plan(row, record["dataset"], record["scale"], record["seed"]).hash for row in rows}
         assert record["hash"] in known, path.name
-    for path in runs.records_folder().glob("*.safetensors"):
+    for path in records_folder().glob("*.safetensors"):
         assert path.with_suffix(".json").is_file(), path.name
 
 
 def test_readme_says_what_came_with_the_repository() -> None:
     """If this fails: python -m bisenet report"""
-    committed = runs.records_folder().parent / "README.md"
+    committed = records_folder().parent / "README.md"
     assert committed.read_text() == page.readme()
     for link in re.findall(r"\]\(([^)]+)\)", committed.read_text()):
         assert (committed.parent / link).exists(), link
@@ -130,8 +137,8 @@ def test_readme_says_what_came_with_the_repository() -> None:
 
 def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
-    run = runs.plan(paper.row("table_2.detail"), "streets", "short", 0)
-    shipped = runs.find(run, mine=False)
+    run = plan(paper.row("table_2.detail"), "streets", "short", 0)
+    shipped = find(run, mine=False)
     assert shipped
     mine = tmp_path / "runs" / run.name / "record.json"
     mine.parent.mkdir(parents=True)
@@ -139,7 +146,7 @@ def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch
     edition = tmp_path / "reproduced" / "streets-short"
     edition.mkdir(parents=True)
     for name in ("table_1_architecture", "table_2_components"):  # which lead to other notebooks
-        shutil.copy(page.NOTEBOOKS / f"{name}.ipynb", edition)
+        shutil.copy(NOTEBOOKS / f"{name}.ipynb", edition)
     index = page.build()
     content = index.read_text()
     assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", content)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bisenet import photos, predict
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, palette, read_image
+from bisenet.inference import photos
+from bisenet.inference.segmenter import Segmenter
 
 PALETTE = DATASETS["cityscapes"].palette
 PHOTO = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
-REAL = predict.Segmenter
+REAL = Segmenter
 ORIENTATION = 0x0112  # the tag of EXIF
 
 
@@ -38,7 +39,7 @@ def fake(tmp_path, monkeypatch):
         def __call__(self, frame):
             return halves(frame)
 
-    monkeypatch.setattr(predict, "Segmenter", Segmenter)
+    monkeypatch.setattr("bisenet.__main__.Segmenter", Segmenter)
     monkeypatch.chdir(tmp_path)
     return Segmenter
 
@@ -293,7 +294,7 @@ def test_palettes():
 
 def test_the_network_itself(monkeypatch):
     segmenter = REAL(engine="torch", size=(64, 128))
-    monkeypatch.setattr(predict, "Segmenter", lambda *words, **options: segmenter)
+    monkeypatch.setattr("bisenet.__main__.Segmenter", lambda *words, **options: segmenter)
     write("a.png", np.tile(PHOTO, (5, 5, 1)))
     write("one.png", PHOTO[:1, :1])
     assert main(["predict", "a.png", "one.png", "--engine", "torch", "--size", "64x128"]) == 0

@@ -13,11 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor, nn
 
-from bisenet import engines, predict, streets
 from bisenet.augment import resized, to_tensor
+from bisenet.data import streets
+from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
+from bisenet.inference import engines
+from bisenet.inference.segmenter import Plain, Segmenter, class_map, class_map_and_confidence, folded
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.predict import Plain, Segmenter, folded
-from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
 
 NETWORK = BiSeNetV2.load(SHIPPED_WEIGHTS)
 SIZE = (64, 128)
@@ -41,7 +42,7 @@ def eager() -> Segmenter:
 
 @pytest.fixture(scope="module", params=OF_CPU)
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    if problem := engines.why_not(request.param, "fp32", predict.torch.device("cpu")):
+    if problem := engines.why_not(request.param, "fp32", torch.device("cpu")):
         pytest.skip(problem)
     return Segmenter(size=SIZE, engine=request.param)
 
@@ -67,8 +68,8 @@ def check_classes(classes: int, sides: tuple[int, int, int, int]) -> None:
     """Against the logits enlarged by PyTorch."""
     logits = torch.randn(classes, *sides[:2], generator=torch.Generator().manual_seed(sum(sides)))
     full = F.interpolate(logits[None], size=sides[2:], mode="bilinear", align_corners=False)[0]
-    found, probability = predict.class_map_and_confidence(logits, sides[2:])
-    for answer in (predict.class_map(logits, sides[2:]), found):
+    found, probability = class_map_and_confidence(logits, sides[2:])
+    for answer in (class_map(logits, sides[2:]), found):
         assert answer.shape == sides[2:] and answer.dtype == torch.uint8
         chosen = full.gather(0, answer[None].long())[0]
         torch.testing.assert_close(chosen, full.amax(0), atol=1e-5, rtol=0)  # the largest, or equal to it
@@ -78,7 +79,7 @@ def check_classes(classes: int, sides: tuple[int, int, int, int]) -> None:
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A number of classes takes seconds to compile."""
-    monkeypatch.setattr(predict, "_compiled", lambda function: function)
+    monkeypatch.setattr("bisenet.inference.segmenter._compiled", lambda function: function)
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -98,11 +99,11 @@ def test_class_of_every_pixel_compiled() -> None:
 @pytest.mark.parametrize("classes", [19, 70])
 def test_of_equal_logits_the_first_class(classes: int) -> None:
     logits = torch.full((classes, 4, 4), 0.5)
-    assert not predict.class_map(logits, (13, 8)).any()
+    assert not class_map(logits, (13, 8)).any()
     logits[classes - 1] = 0.75
     logits[classes // 2] = 0.75
-    classes_found, probability = predict.class_map_and_confidence(logits, (13, 8))
-    assert (classes_found == classes // 2).all() and (predict.class_map(logits, (13, 8)) == classes // 2).all()
+    classes_found, probability = class_map_and_confidence(logits, (13, 8))
+    assert (classes_found == classes // 2).all() and (class_map(logits, (13, 8)) == classes // 2).all()
     torch.testing.assert_close(probability, logits.softmax(0).amax().expand(13, 8))
 
 
@@ -262,13 +263,16 @@ def test_all_engines_of_a_process_are_compiled() -> None:
 WITHOUT_COMPILER = """
 import sys, warnings
 import torch
-from bisenet import predict, streets
+from bisenet.data import streets
+from bisenet.files import SHIPPED_WEIGHTS
+from bisenet.inference import segmenter
+from bisenet.model import BiSeNetV2
 frame = torch.from_numpy(streets.render(3, (70, 130))[0])
-network = predict.BiSeNetV2.load(predict.SHIPPED_WEIGHTS)
+network = BiSeNetV2.load(SHIPPED_WEIGHTS)
 with warnings.catch_warnings(record=True) as caught, torch.no_grad():
     warnings.simplefilter("always")
-    answer = predict.Segmenter(network, size=(64, 128), engine="compile")(frame)
-    expected = predict.Plain(network, (64, 128))(frame[None])[0]
+    answer = segmenter.Segmenter(network, size=(64, 128), engine="compile")(frame)
+    expected = segmenter.Plain(network, (64, 128))(frame[None])[0]
 print((answer == expected).float().mean().item())
 print(*[warning.message for warning in caught if "cannot compile" in str(warning.message)], sep="\\n")
 """

@@ -7,10 +7,14 @@ import shutil
 import pytest
 import torch
 
-from bisenet import paper, publish, runs
+from bisenet import paper
 from bisenet.__main__ import main
+from bisenet.execution import Execution
 from bisenet.model import BiSeNetV2
-from bisenet.train import Execution
+from bisenet.runs import publish
+from bisenet.runs.plan import plan
+from bisenet.runs.store import weights_path
+from bisenet.runs.training import find_or_train
 
 CLEAN = {"commit": "a" * 40, "dirty": False}
 
@@ -20,9 +24,9 @@ def trained(tmp_path_factory):
     """The folder of a run at scale `smoke`, as if of a clean commit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BISENET_RESULTS", str(tmp_path_factory.mktemp("results")))
-        run = runs.plan(paper.row("table_2.bga"), "streets", "smoke", 0)
-        runs.get(run, execution=Execution("cpu", workers=0))
-        folder = runs.weights_path(run).parent
+        run = plan(paper.row("table_2.bga"), "streets", "smoke", 0)
+        find_or_train(run, execution=Execution("cpu", workers=0))
+        folder = weights_path(run).parent
     change(folder, lambda record: record["processes"][0].update(git=CLEAN))
     return folder
 

@@ -14,16 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from bisenet import memory, paper, runs, streets
+from bisenet import paper
 from bisenet.__main__ import main
-from bisenet.data import DATASETS, miniature, open_dataset
+from bisenet.data import DATASETS, miniature, open_dataset, streets
 from bisenet.data.cityscapes import label_ids
 from bisenet.evaluate import iou, miou
-from bisenet.files import read_safetensors
+from bisenet.execution import Execution
+from bisenet.files import SHIPPED_WEIGHTS, read_safetensors
 from bisenet.model import BiSeNetV2
-from bisenet.shipped import SHIPPED_WEIGHTS
-from bisenet.train import Execution, prepare, step
-from bisenet.transfer import fingerprint
+from bisenet.runs import memory
+from bisenet.runs.plan import plan
+from bisenet.runs.testing import evaluate_file, predictions
+from bisenet.runs.training import find_or_train
+from bisenet.runs.transfer import fingerprint
+from bisenet.train import prepare, step
 
 HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
 
@@ -79,8 +83,8 @@ def test_exported_predictions_score_the_same_by_the_official_scripts(tmp_path):
     pytest.importorskip("cityscapesscripts", reason="the official scripts of Cityscapes are not installed")
     miniature.make("cityscapes", tmp_path / "data", {"val": 3})
     recipe = dataclasses.replace(paper.recipe("cityscapes", "short"), test_size=(256, 512))
-    matrix = runs.test(SHIPPED_WEIGHTS, recipe, "cityscapes", tmp_path / "data")
-    files = runs.predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
+    matrix = evaluate_file(SHIPPED_WEIGHTS, recipe, "cityscapes", tmp_path / "data")
+    files = predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
     assert [path.name for path in files] == [f"frankfurt_00000{k}_000019.png" for k in range(3)]
     script = "import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as scripts\n"
     script += "scripts.args.evalInstLevelScore = False\nscripts.main()"  # a score of its own, from other files
@@ -110,7 +114,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
 
     Without context embedding: it normalises the global averages of two images, which blows rounding up.
     """
-    run = runs.plan(paper.row("table_3b.no_context"), "streets", "smoke", 0)
+    run = plan(paper.row("table_3b.no_context"), "streets", "smoke", 0)
     images, labels = (torch.from_numpy(np.stack(x)) for x in zip(*map(streets_pair, (0, 1, 0, 1)), strict=True))
     updates, losses = [], []
     for accumulation in (1, 2):
@@ -130,11 +134,11 @@ def streets_pair(index):
 
 
 def test_batch_must_divide_into_its_parts():
-    run = runs.plan(paper.row("table_2.bga"), "streets", "smoke", 0)
+    run = plan(paper.row("table_2.bga"), "streets", "smoke", 0)
     with pytest.raises(ValueError, match="batch 4 is not divisible by 1 devices and 3 parts each"):
-        runs.get(run, execution=dataclasses.replace(HERE, accumulation=3))
+        find_or_train(run, execution=dataclasses.replace(HERE, accumulation=3))
     with pytest.raises(ValueError, match="one image at a time"):
-        runs.get(run, execution=dataclasses.replace(HERE, accumulation=4))
+        find_or_train(run, execution=dataclasses.replace(HERE, accumulation=4))
 
 
 def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):
@@ -175,12 +179,12 @@ def test_weights_carried_over_leave_the_classifiers(tmp_path, results, capsys):
 
 
 def test_weights_of_another_network_are_an_error(tmp_path):
-    run = runs.plan(paper.row("table_2.detail"), "streets", "smoke", 0)
+    run = plan(paper.row("table_2.detail"), "streets", "smoke", 0)
     training = dataclasses.replace(run.training, initial=fingerprint(SHIPPED_WEIGHTS))
     with pytest.raises(ValueError, match="is of another network: "):
-        runs.get(dataclasses.replace(run, training=training), weights=SHIPPED_WEIGHTS, execution=HERE)
+        find_or_train(dataclasses.replace(run, training=training), weights=SHIPPED_WEIGHTS, execution=HERE)
     with pytest.raises(ValueError, match="begins with the weights"):
-        runs.get(dataclasses.replace(run, training=training), execution=HERE)
+        find_or_train(dataclasses.replace(run, training=training), execution=HERE)
 
 
 def test_class_maps_for_the_server_hold_label_ids(tmp_path, capsys):
@@ -220,13 +224,13 @@ def test_what_cannot_work_is_said_before_anything_is_trained(tmp_path, results, 
 def test_a_record_of_a_part_is_not_taken_for_the_whole(tmp_path, monkeypatch):
     """In the default folder too, where no data root is given."""
     monkeypatch.setattr("bisenet.data.DATA_FOLDER", tmp_path)
-    run = runs.plan(paper.row("table_2.detail"), "cityscapes", "smoke", 0)
+    run = plan(paper.row("table_2.detail"), "cityscapes", "smoke", 0)
     miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 4, "val": 1})
-    record = runs.get(run, execution=HERE)
+    record = find_or_train(run, execution=HERE)
     assert record["source"] == "labelIds, 4 of 2975 images of train; labelIds, 1 of 500 images of val"
-    assert runs.get(run, execution=HERE) == record
+    assert find_or_train(run, execution=HERE) == record
     miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 5})
     with pytest.raises(ValueError, match=r"is recorded from: labelIds, 4 of 2975 .* there is now: labelIds, 5 of 2975"):
-        runs.get(run, execution=HERE)
+        find_or_train(run, execution=HERE)
     shutil.rmtree(tmp_path / "cityscapes")
-    assert runs.get(run, execution=HERE) == record  # the record is as good as it was
+    assert find_or_train(run, execution=HERE) == record  # the record is as good as it was

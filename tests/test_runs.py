@@ -18,15 +18,25 @@ import torch
 from PIL import Image
 
 import bisenet
-from bisenet import benchmarks, budget, gallery, paper, report, reproduce, runs
+from bisenet import paper
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, miniature, open_dataset
 from bisenet.evaluate import evaluate, miou
+from bisenet.execution import Execution
+from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
+from bisenet.looking import gallery
 from bisenet.model import BiSeNetV2
-from bisenet.notebook import Parameters, subject
-from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
-from bisenet.train import Execution
-from bisenet.transfer import fingerprint
+from bisenet.notebook import batch
+from bisenet.notebook.shared import Parameters, subject
+from bisenet.report import ablations, benchmarks
+from bisenet.report.verdict import NOT_RUN
+from bisenet.runs.forecast import Forecast, needed
+from bisenet.runs.plan import plan
+from bisenet.runs.provenance import NOTEBOOKS
+from bisenet.runs.store import find, output_folder, records_folder, weights_path
+from bisenet.runs.testing import evaluate_file
+from bisenet.runs.training import find_or_train, find_or_train_all, lacks
+from bisenet.runs.transfer import fingerprint
 
 HERE = Execution(accelerator="cpu", workers=0)
 PACKAGE = Path(bisenet.__file__).parent
@@ -38,45 +48,24 @@ def results(tmp_path, monkeypatch):
     return tmp_path
 
 
-MODULES = (  # each imports only from those before it
-    "streets config files data allocator augment backbones readings shipped model cost boundaries protocols "
-    "evaluate baselines explain loss engines predict photos export convert train memory transfer paper origin "
-    "peers runs publish speed ways pace rehearse budget verdict report timings benchmarks summary figures gallery "
-    "explorer diagrams notebook reproduce page __main__"
-)
-
-
-def test_imports_go_up_only():
-    order = MODULES.split()
-    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert {path.stem for path in PACKAGE.glob("*.py")} | packages == {*order, "__init__"}
-    for place, name in enumerate(order[1:], start=1):
-        files = (PACKAGE / name).glob("*.py") if name in packages else [PACKAGE / f"{name}.py"]
-        nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]
-        froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-        wanted = {node.module.split(".")[1] for node in froms if node.module.startswith("bisenet.")}
-        wanted |= {alias.name for node in froms if node.module == "bisenet" for alias in node.names}
-        assert wanted - {name} <= set(order[:place]), name
-
-
 def test_a_run_is_trained_once_and_found_again(results):
     rows = paper.table("table_2")[:2]
-    records = runs.collect(rows, "streets", "smoke", [0], train=True, execution=HERE)
+    records = find_or_train_all(rows, "streets", "smoke", [0], train=True, execution=HERE)
     paths = sorted(results.glob("runs/*/record.json"))
     before = [path.stat().st_mtime_ns for path in paths]
-    assert runs.collect(rows, "streets", "smoke", [0], train=True, execution=HERE) == records
+    assert find_or_train_all(rows, "streets", "smoke", [0], train=True, execution=HERE) == records
     assert [path.stat().st_mtime_ns for path in paths] == before
-    assert runs.collect(rows, "streets", "smoke", [0], train=False) == {row.id: [] for row in rows}  # none shipped
+    assert find_or_train_all(rows, "streets", "smoke", [0], train=False) == {row.id: [] for row in rows}  # none shipped
     record = records["table_2.detail"][0]
     assert np.array(record["confusion"]).shape == (19, 19)
     assert record["losses"]["iteration"] == [1, 2, 3, 4, 5, 6]
-    run = runs.plan(rows[0], "streets", "smoke", 0)
-    again = runs.test(runs.weights_path(run), run.training, "streets", None)
+    run = plan(rows[0], "streets", "smoke", 0)
+    again = evaluate_file(weights_path(run), run.training, "streets", None)
     assert again.tolist() == record["confusion"]
 
 
 def test_what_defines_a_run_changes_its_hash():
-    run = runs.plan(paper.row("table_2.bga"), "streets", "smoke", 0)
+    run = plan(paper.row("table_2.bga"), "streets", "smoke", 0)
     same = dataclasses.replace(run, row="another_table.bga", scale="custom")  # rows share runs
     others = [
         dataclasses.replace(run, seed=1),
@@ -93,31 +82,28 @@ def test_what_defines_a_run_changes_its_hash():
 
 def test_records_of_today_are_found_tomorrow():
     """Hashes as they were recorded: a change of names or defaults must not make another run of the same experiment."""
-    assert runs.plan(paper.row("table_2.bga"), "streets", "short", 0).hash == "9482ac5ecc1a"
+    assert plan(paper.row("table_2.bga"), "streets", "short", 0).hash == "9482ac5ecc1a"
 
 
 def test_shipped_records_are_of_today_s_recipes():
     """A record whose configuration no row asks for any more would be shown nowhere."""
     tables = (*paper.TABLES, *paper.PUBLISHED)
     wanted = {
-        run.hash
-        for dataset in DATASETS
-        for scale in paper.SCALES
-        for run in budget.needed(tables, dataset, scale, range(3))
+        run.hash for dataset in DATASETS for scale in paper.SCALES for run in needed(tables, dataset, scale, range(3))
     }
-    paths = list(runs.records_folder().glob("*.json"))
+    paths = list(records_folder().glob("*.json"))
     assert paths
     for path in paths:
         assert json.loads(path.read_text())["hash"] in wanted, path.name
 
 
 def test_read_only_or_full_results_are_noticed_before_training(tmp_path, monkeypatch, capsys):
-    run = runs.plan(paper.row("table_2.detail"), "streets", "smoke", 0)
+    run = plan(paper.row("table_2.detail"), "streets", "smoke", 0)
     occupied = tmp_path / "file"
     occupied.write_text("")
     monkeypatch.setenv("BISENET_RESULTS", str(occupied))  # as unwritable as a read-only folder, to root too
     with pytest.raises(OSError, match=r"cannot write to .*set BISENET_RESULTS"):
-        runs.get(run, execution=HERE)
+        find_or_train(run, execution=HERE)
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # noqa: E731
     env = {**os.environ, "BISENET_RESULTS": str(tmp_path / "full")}
     command = [sys.executable, "-m", "bisenet", "train", "--scale", "smoke"]
@@ -138,36 +124,36 @@ def test_comparison_of_recorded_and_missing_rows():
     rows = paper.table("table_2")[:4]
     scores = [of_mious(100, 25), of_mious(25), of_mious(100, 100)]
     records = {row.id: of_row for row, of_row in zip(rows, scores, strict=False)}
-    table = report.comparison(rows, records, {row.id: row.gflops for row in rows})
+    table = ablations.comparison(rows, records, {row.id: row.gflops for row in rows})
     numbers = ["gain_paper", "gain", "gain_low", "gain_high", "gflops_paper", "gflops_ours"]
     assert list(table.columns) == ["row", "miou_paper", "miou_ours", "miou_std", "n", *numbers]
     assert table["miou_ours"].tolist()[:3] == [62.5, 25.0, 100.0]
     assert table["miou_std"][0] == pytest.approx(np.std([100, 25], ddof=1))
     assert np.isnan(table["miou_std"][1])
     assert np.isnan(table["miou_ours"][3])
-    shown = report.show(table, rows, "x, y")
+    shown = ablations.show(table, rows, "x, y")
     assert shown["mIoU % ours (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "100.00 ± 0.00", "not run"]
     assert shown["our gain"].tolist() == ["", "-37.50", "+37.50", "-"]
     assert shown["verdict"].tolist() == ["", "one seed", "unresolved", "not run"]
     half = 12.706205 * 53.033009 / 2**0.5  # Student's t of one degree of freedom: only one row varies
     assert shown["95 % interval"].tolist() == ["", "", f"{37.5 - half:+.2f} to {37.5 + half:+.2f}", ""]
-    assert report.gain_over(rows[0], rows[2], records).points == -37.5  # over another row than the base
-    assert "68.93" not in report.differences(table, rows, "x", "y")["ours"].to_list()
-    assert report.order(table).endswith("over 3 rows: +0.50 (p = 1.000)")  # paper 1 2 3, ours 2 1 3
-    assert "it takes three rows, recorded: 2" in report.order(table[:2])
+    assert ablations.gain_over(rows[0], rows[2], records).points == -37.5  # over another row than the base
+    assert "68.93" not in ablations.differences(table, rows, "x", "y")["ours"].to_list()
+    assert ablations.order(table).endswith("over 3 rows: +0.50 (p = 1.000)")  # paper 1 2 3, ours 2 1 3
+    assert "it takes three rows, recorded: 2" in ablations.order(table[:2])
 
 
 def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved():
     records = {"table_2.detail": of_mious(25, 25), "table_2.sum": of_mious(100, 100), "table_2.bga": of_mious(25, 25)}
-    told = report.claims(records).set_index("of")["verdict"]
-    assert len(told) == len(paper.claims()) and (told[~told.index.str.startswith("table_2")] == report.NOT_RUN).all()
-    assert report.claims(records, ["table_2"])["of"].str.startswith("table_2").all()
+    told = ablations.claims(records).set_index("of")["verdict"]
+    assert len(told) == len(paper.claims()) and (told[~told.index.str.startswith("table_2")] == NOT_RUN).all()
+    assert ablations.claims(records, ["table_2"])["of"].str.startswith("table_2").all()
     assert told[["table_2.sum - detail", "table_2.bga - sum", "table_2.booster - bga"]].tolist() == [
         "holds",
         "fails",
-        report.NOT_RUN,
+        NOT_RUN,
     ]
-    assert (report.claims({})["paper"] > 0).all()  # what the paper claims is what it printed
+    assert (ablations.claims({})["paper"] > 0).all()  # what the paper claims is what it printed
 
 
 @pytest.mark.parametrize(
@@ -183,8 +169,8 @@ def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved():
     ],
 )
 def test_runs_that_notebooks_share_are_counted_once(names, distinct):
-    paths = [reproduce.NOTEBOOKS / f"{name}.ipynb" for name in names]
-    assert len(reproduce.needed_by(paths, Parameters("camvid", "paper"))) == distinct
+    paths = [NOTEBOOKS / f"{name}.ipynb" for name in names]
+    assert len(batch.needed_by(paths, Parameters("camvid", "paper"))) == distinct
 
 
 def test_a_row_that_begins_with_another_run_s_weights(tmp_path, capsys):
@@ -192,23 +178,23 @@ def test_a_row_that_begins_with_another_run_s_weights(tmp_path, capsys):
     for dataset, parts in (("cityscapes", ("train", "val")), ("camvid", ("train", "val", "test"))):
         miniature.make(dataset, tmp_path / dataset, dict.fromkeys(parts, 1))
     row = paper.row("table_8.ohem_cityscapes")
-    run = runs.plan(row, "camvid", "smoke", 0)
+    run = plan(row, "camvid", "smoke", 0)
     train = {"data_root": tmp_path / "camvid", "execution": HERE}
-    assert runs.collect([row], "camvid", "smoke", [0], train=True, **train) == {row.id: []}
+    assert find_or_train_all([row], "camvid", "smoke", [0], train=True, **train) == {row.id: []}
     command = "python -m bisenet train --row table_2.ohem --dataset cityscapes --scale smoke --seed 0"
     assert command in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"cannot begin\. It begins with weights that are not there"):
-        runs.get(run, **train)
+        find_or_train(run, **train)
     assert main([*command.split()[3:], "--data-root", str(tmp_path / "cityscapes"), "--workers", "0"]) == 0
     tiny = dataclasses.replace(run.training, iterations=1, lr=1e-12)
-    record = runs.get(dataclasses.replace(run, training=tiny), **train)
-    weights = runs.weights_path(run.base)
+    record = find_or_train(dataclasses.replace(run, training=tiny), **train)
+    weights = weights_path(run.base)
     assert record["initial"].endswith(f"from {fingerprint(weights)}")
-    ours, theirs = BiSeNetV2.load(runs.weights_path(dataclasses.replace(run, training=tiny))), BiSeNetV2.load(weights)
+    ours, theirs = BiSeNetV2.load(weights_path(dataclasses.replace(run, training=tiny))), BiSeNetV2.load(weights)
     torch.testing.assert_close(ours.detail.state_dict()["stage1.0.0.weight"], theirs.detail.stage1[0][0].weight.data)
     weights.unlink()
-    assert runs.find(dataclasses.replace(run, training=tiny), mine=True) == record  # shown where the weights are not
-    assert "for other data sets" in runs.lacks(runs.plan(row, "cityscapes", "smoke", 0))
+    assert find(dataclasses.replace(run, training=tiny), mine=True) == record  # shown where the weights are not
+    assert "for other data sets" in lacks(plan(row, "cityscapes", "smoke", 0))
 
 
 def test_tables_of_other_methods_without_a_record():
@@ -218,14 +204,14 @@ def test_tables_of_other_methods_without_a_record():
         assert ours.shape[1] == numbers
         own = shown["n"] == "0"
         assert own.sum() == len(paper.ours(name))
-        assert (ours[own] == report.NOT_RUN).all(axis=None) and (ours[~own] == "").all(axis=None)
+        assert (ours[own] == NOT_RUN).all(axis=None) and (ours[~own] == "").all(axis=None)
         differences = benchmarks.differences(name, benchmarks.beside(name, {}), {}, paper.PUBLISHED[name], "paper")
-        assert set(differences["ours"]) <= {report.NOT_RUN, benchmarks.SERVER}
-        assert (benchmarks.conditions(name, {})["data set"] == report.NOT_RUN).all()
+        assert set(differences["ours"]) <= {NOT_RUN, benchmarks.SERVER}
+        assert (benchmarks.conditions(name, {})["data set"] == NOT_RUN).all()
 
 
 def test_our_scores_beside_the_paper_s_and_why_they_differ():
-    run = runs.plan(paper.row("table_2.ohem"), "camvid", "short", 0)
+    run = plan(paper.row("table_2.ohem"), "camvid", "short", 0)
     half_right = (2 * np.eye(11, dtype=int) + np.roll(np.eye(11, dtype=int), 1, axis=1)).tolist()  # 2 of 4 each
     record = {**run.identity, "row": run.row, "scale": run.scale, "source": "tutorial layout", "confusion": half_right}
     record["images"] = {"train": 468, "test": 233}
@@ -239,7 +225,7 @@ def test_our_scores_beside_the_paper_s_and_why_they_differ():
     assert why.tolist() == ["72.4", "50.00 ± 0.00", "-22.40", reasons, "not comparable"]
     recipe = {"dataset": "camvid", "scale": "paper"}
     same = benchmarks.differences("table_8", table, records, **recipe)["status"]
-    assert same.tolist() == ["differs", *[report.NOT_RUN] * 3]  # by 22.4, and the two records do not differ
+    assert same.tolist() == ["differs", *[NOT_RUN] * 3]  # by 22.4, and the two records do not differ
     condition = benchmarks.conditions(
         "table_8", {"table_2.ohem": [{**record, "images": {"train": 468, "test": 5}}]}
     ).iloc[0]
@@ -253,7 +239,7 @@ def test_examples_without_a_network_say_so():
     images, labels = zip(*(scenes.load(k) for k in range(2)), strict=True)
     figure = gallery.examples(images, labels, {"here": labels, "absent": []}, scenes.info)
     said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
-    assert said == [[], [], [], [report.NOT_RUN]] * 2
+    assert said == [[], [], [], [NOT_RUN]] * 2
 
 
 def test_aggregations_are_lines_below_the_image():
@@ -268,9 +254,9 @@ def test_aggregations_are_lines_below_the_image():
 
 
 def test_needed_runs_are_distinct_and_the_forecast_trains_nothing(results, capsys):
-    everything = budget.needed(paper.TABLES, "cityscapes", "paper", [0])
+    everything = needed(paper.TABLES, "cityscapes", "paper", [0])
     assert len(everything) == 36
-    assert len(budget.needed(["table_2", "table_3a"], "streets", "smoke", [0, 1])) == 20  # 7 + 5 rows, 2 in common
+    assert len(needed(["table_2", "table_3a"], "streets", "smoke", [0, 1])) == 20  # 7 + 5 rows, 2 in common
     assert main(["plan", "--scale", "smoke", "--only", "table_2", "--workers", "0", "--accelerator", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "streets, smoke: 7 distinct runs, 0 recorded, 7 to train; if the data keep up about" in said
@@ -278,9 +264,9 @@ def test_needed_runs_are_distinct_and_the_forecast_trains_nothing(results, capsy
 
 
 def test_forecast_divides_time_by_devices_and_names_the_widest():
-    runs_of = budget.needed(["table_2"], "streets", "smoke", [0])
+    runs_of = needed(["table_2"], "streets", "smoke", [0])
     seconds, memory = {"a": 7200.0, "b": 3600.0}, {"a": 2.0**30, "b": 3 * 2.0**30}
-    cost = budget.Forecast(runs_of, 5, 0, seconds, memory, overhead=360.0, device="GPU", devices=2)
+    cost = Forecast(runs_of, 5, 0, seconds, memory, overhead=360.0, device="GPU", devices=2)
     assert cost.hours == pytest.approx(1.5 + 0.1)
     said = "7 distinct runs, 5 recorded, 2 to train; if the data keep up about 1.6 hours on 2 times GPU"
     assert str(cost) == f"{said}; about 3.0 GiB for a step of b"
@@ -290,21 +276,23 @@ def test_the_time_of_a_notebook_is_that_of_its_stored_outputs(tmp_path):
     times = {"iopub.status.busy": "2026-11-23T04:00:59.5Z", "iopub.status.idle": "2026-11-23T04:01:02.000001Z"}
     cells = [nbformat.v4.new_code_cell("1", metadata={"execution": times}) for _ in range(2)]
     nbformat.write(nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell("2")]), tmp_path / "a.ipynb")
-    assert reproduce.seconds_stored(tmp_path / "a.ipynb") == pytest.approx(2 * 2.500001)
-    assert all(reproduce.seconds_stored(path) > 0 for path in reproduce.notebooks())
+    assert batch.seconds_stored(tmp_path / "a.ipynb") == pytest.approx(2 * 2.500001)
+    assert all(batch.seconds_stored(path) > 0 for path in batch.notebooks())
 
 
 def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, capsys):
     monkeypatch.setenv("BISENET_IMAGENET", str(results))
     row = paper.row("table_6.resnet")
-    assert runs.collect([row], "streets", "smoke", [0], train=True, execution=HERE) == {row.id: []}
+    assert find_or_train_all([row], "streets", "smoke", [0], train=True, execution=HERE) == {row.id: []}
     assert "looked for resnet18-f37072fd.pth" in capsys.readouterr().out
     (results / "resnet18-f37072fd.pth").write_bytes(b"something else")
     with pytest.raises(ValueError, match="is not the published file"):
-        runs.get(runs.plan(row, "streets", "smoke", 0), execution=HERE)
+        find_or_train(plan(row, "streets", "smoke", 0), execution=HERE)
     with pytest.raises(ValueError, match="no ImageNet weights for the backbone 'own'"):
-        own = runs.plan(paper.row("table_2.ohem"), "streets", "smoke", 0)
-        runs.get(dataclasses.replace(own, training=dataclasses.replace(own.training, pretrained=True)), execution=HERE)
+        own = plan(paper.row("table_2.ohem"), "streets", "smoke", 0)
+        find_or_train(
+            dataclasses.replace(own, training=dataclasses.replace(own.training, pretrained=True)), execution=HERE
+        )
 
 
 def test_a_bad_label_met_by_a_worker_is_one_line(tmp_path, capsys):
@@ -323,7 +311,7 @@ def test_shipped_weights():
     """Small enough to ship; the model card has the score of their record, and so have they on other scenes."""
     assert SHIPPED_WEIGHTS.stat().st_size <= 12e6
     card = (SHIPPED_WEIGHTS.parent / "README.md").read_text()
-    record = runs.find(runs.plan(paper.row("table_2.ohem"), "streets", "long", 0), mine=False)
+    record = find(plan(paper.row("table_2.ohem"), "streets", "long", 0), mine=False)
     assert f"**{miou(np.array(record['confusion'])):.2f} % mIoU**" in card
     scenes, model = open_dataset("streets", "tuning", size=SHIPPED_SIZE), BiSeNetV2.load(SHIPPED_WEIGHTS)
     assert model.seen_at == SHIPPED_SIZE
@@ -332,7 +320,7 @@ def test_shipped_weights():
 
 
 def test_pictures_are_of_your_run_which_is_trained_if_need_be(results, capsys):
-    run = runs.plan(paper.row("table_2.ohem"), "streets", "smoke", 1)
+    run = plan(paper.row("table_2.ohem"), "streets", "smoke", 1)
     for train, size in ((True, run.training.test_size), (True, run.training.test_size), (False, SHIPPED_SIZE)):
         model, scenes, seen = subject(Parameters(scale="smoke", seeds=[1, 2], train=train))
         assert (seen, scenes.info.name, model.training) == (size, "streets", False)
@@ -344,7 +332,7 @@ def test_pictures_are_of_your_run_which_is_trained_if_need_be(results, capsys):
 
 def test_notebooks_have_parameters_and_stored_outputs():
     names = [field.name for field in dataclasses.fields(Parameters)]
-    for path in reproduce.NOTEBOOKS.glob("*.ipynb"):
+    for path in NOTEBOOKS.glob("*.ipynb"):
         cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
         tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
         assert [node.targets[0].id for node in ast.parse(tagged[0].source).body] == names, path.name
@@ -412,34 +400,34 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
     first = notebook(results / "a_fails.ipynb", ("parameters", KNOWN), ("", "raise KeyError('why')"))
     second = notebook(results / "b_runs.ipynb", ("parameters", KNOWN), ("", "print(dataset)"))
     third = notebook(results / "c_bare.ipynb", ("", "x = 1"))
-    with pytest.raises(reproduce.NotebooksFailedError, match="failed: a_fails, c_bare"):
-        reproduce.reproduce([first, second, third], parameters)
-    index = (runs.output_folder("streets", "smoke") / "index.md").read_text()
+    with pytest.raises(batch.NotebooksFailedError, match="failed: a_fails, c_bare"):
+        batch.reproduce([first, second, third], parameters)
+    index = (output_folder("streets", "smoke") / "index.md").read_text()
     assert "KeyError: 'why'" in index
     assert "no cell tagged 'parameters'" in capsys.readouterr().out
-    done = nbformat.read(runs.output_folder("streets", "smoke") / "b_runs.ipynb", as_version=4)
+    done = nbformat.read(output_folder("streets", "smoke") / "b_runs.ipynb", as_version=4)
     assert done.cells[-1].outputs[0].text == "streets\n"
-    with pytest.raises(reproduce.NotebooksFailedError, match="failed: b_runs"):
-        reproduce.reproduce([notebook(second, ("parameters", "dataset = scale = 0"))], parameters)
+    with pytest.raises(batch.NotebooksFailedError, match="failed: b_runs"):
+        batch.reproduce([notebook(second, ("parameters", "dataset = scale = 0"))], parameters)
     assert "unknown parameter 'seeds'" in capsys.readouterr().out
 
 
 def test_several_runs_at_a_time_are_recorded_and_a_failure_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "side_by_side", lambda parameters, execution: 2)
-    right = budget.needed(["table_2"], "streets", "smoke", [0])[:1]
-    reproduce.train(right, Parameters(scale="smoke"), Execution())
-    assert runs.find(right[0], mine=True)
-    wrong = budget.needed(["table_2"], "camvid", "smoke", [0])[:1]
-    reproduce.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"), Execution())
+    monkeypatch.setattr(batch, "side_by_side", lambda parameters, execution: 2)
+    right = needed(["table_2"], "streets", "smoke", [0])[:1]
+    batch.train(right, Parameters(scale="smoke"), Execution())
+    assert find(right[0], mine=True)
+    wrong = needed(["table_2"], "camvid", "smoke", [0])[:1]
+    batch.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"), Execution())
     assert re.search(r"table_2.detail-camvid.*: python -m bisenet train: CamVid not found", capsys.readouterr().out)
 
 
 def test_plain_papermill_from_any_folder(tmp_path):
-    source = reproduce.NOTEBOOKS / "table_2_components.ipynb"
+    source = NOTEBOOKS / "table_2_components.ipynb"
     command = [sys.executable, "-m", "papermill", source, "out.ipynb", "-p", "scale", "smoke"]
     command += ["-y", "{train: true, seeds: [0]}"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    table = pd.read_csv(runs.output_folder("streets", "smoke") / "table_2_components.csv")
+    table = pd.read_csv(output_folder("streets", "smoke") / "table_2_components.csv")
     assert table["n"].tolist() == [1] * 7
     assert np.allclose(table["gflops_ours"], table["gflops_paper"], rtol=1e-3)
     for path in tmp_path.glob("runs/*/record.json"):

@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from bisenet import engines, figures, origin, pace, paper, peers, speed, timings
+from bisenet import paper
 from bisenet.__main__ import main
-from bisenet.peers import NETWORKS, Network
+from bisenet.inference import engines
+from bisenet.runs import provenance
+from bisenet.speed import bench, charts, peers, protocol, timings, training_steps
+from bisenet.speed.machine import where_measured
+from bisenet.speed.peers import NETWORKS, Network
+from bisenet.speed.protocol import STAGES, Timing, measure, resize, share_of_peak, through, timing, timing_of
 
 
 class Fake(nn.Module):
@@ -35,7 +40,7 @@ def results(tmp_path, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Frames of 128x64, and a network that costs nothing in place of each."""
-    monkeypatch.setitem(speed.bench.__kwdefaults__, "frame", (64, 128))
+    monkeypatch.setitem(bench.bench.__kwdefaults__, "frame", (64, 128))
     seen = []
     monkeypatch.setattr(peers, "build", lambda network, size: Fake(seen))
     return seen
@@ -43,29 +48,29 @@ def small(monkeypatch):
 
 def test_every_stage_is_timed_and_the_warm_up_is_not_returned(monkeypatch):
     seen, enlarged = [], []
-    monkeypatch.setattr(speed, "upsample", lambda x, size: enlarged.append(size) or x.new_zeros(*x.shape[:2], *size))
+    monkeypatch.setattr(protocol, "upsample", lambda x, size: enlarged.append(size) or x.new_zeros(*x.shape[:2], *size))
     ticks = itertools.count()
-    way = speed.through(Fake(seen), torch.zeros(1, 3, 64, 128), (32, 64))
-    seconds = speed.measure({"fake": way}, iterations=7, clock=lambda: float(next(ticks)))["fake"]
+    way = through(Fake(seen), torch.zeros(1, 3, 64, 128), (32, 64))
+    seconds = measure({"fake": way}, iterations=7, clock=lambda: float(next(ticks)))["fake"]
     assert seen == [(1, 3, 32, 64)] * 14
     assert enlarged == [(32, 64), (64, 128)] * 14
     assert seconds.tolist() == [[1.0, 1.0, 1.0, 1.0]] * 7  # a tick for each of the four stages
-    timing = speed.timing(seconds[:, :3].sum(1))
-    assert timing == speed.Timing(iterations=7, median=3000, low=3000, high=3000)
-    assert timing.fps == pytest.approx(1 / 3)
+    of_frame = timing(seconds[:, :3].sum(1))
+    assert of_frame == Timing(iterations=7, median=3000, low=3000, high=3000)
+    assert of_frame.fps == pytest.approx(1 / 3)
 
 
 def test_ways_take_turns():
     calls = []
     ways = {name: (0, {"whole": lambda x, name=name: calls.append(name)}) for name in ("a", "b")}
-    assert {len(of_way) for of_way in speed.measure(ways, iterations=3).values()} == {3}
+    assert {len(of_way) for of_way in measure(ways, iterations=3).values()} == {3}
     assert "".join(calls) == "ab" * 6
 
 
 def test_what_is_as_large_as_the_frame_is_not_resized(monkeypatch):
-    monkeypatch.setattr(speed, "upsample", None)
+    monkeypatch.setattr(protocol, "upsample", None)
     frame = torch.zeros(1, 3, 64, 128)
-    assert speed.resize(frame, (64, 128)) is frame
+    assert resize(frame, (64, 128)) is frame
 
 
 @pytest.mark.parametrize(("limit", "iterations"), [(10, 3), (0.1, 1), (None, 30), (35, 9)])
@@ -73,14 +78,14 @@ def test_a_limit_ends_it_but_one_iteration_is_made(limit, iterations):
     """By a clock that goes on by a second whenever it is asked: four times an iteration, and at its end."""
     clock = itertools.count()
     ways = {"fake": (0, {"one": int, "two": int})}
-    seconds = speed.measure(ways, iterations=30, limit=limit, clock=lambda: float(next(clock)))["fake"]
+    seconds = measure(ways, iterations=30, limit=limit, clock=lambda: float(next(clock)))["fake"]
     assert len(seconds) == iterations
 
 
 def test_the_record_says_all_and_is_read_again(small, results, capsys):
     assert main(["bench", "--only", "ENet", "BiSeNetV2", "--iterations", "3", "--engines", "eager"]) == 0
     (path,) = (results / "speed").glob("*.json")
-    ((title, record),) = speed.records(results / "speed").items()
+    ((title, record),) = bench.records(results / "speed").items()
     assert record == json.loads(path.read_text())
     assert title.endswith("eager, fp32") and title in capsys.readouterr().out
     assert list(record["networks"]) == ["BiSeNetV2", "ENet"]
@@ -88,10 +93,10 @@ def test_the_record_says_all_and_is_read_again(small, results, capsys):
     entry = record["networks"]["ENet"]
     assert entry["built"] == "pytorchcv enet_cityscapes" and entry["input_size"] == [32, 64]
     assert {"iterations_asked", "limit", "versions", "git", "load", "omp_wait_policy", "date"} < set(entry["process"])
-    assert speed.share_of_peak(entry) == 0  # the fake network computes nothing
-    timing = speed.timing_of(entry)
+    assert share_of_peak(entry) == 0  # the fake network computes nothing
+    timing = timing_of(entry)
     assert timing.iterations == 3 and timing.low <= timing.median <= timing.high
-    assert entry["with_argmax"]["median"] > timing.median and list(entry["stages"]) == list(speed.STAGES)
+    assert entry["with_argmax"]["median"] > timing.median and list(entry["stages"]) == list(STAGES)
     table = timings.measured(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
     assert table["fps"]["ENet"] == pytest.approx(1000 / timing.median)
     assert table["fps"].notna().sum() == 2
@@ -111,13 +116,13 @@ def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, c
     assert "SQ               failed: out of memory" in said.out and said.err.endswith(
         "reasons above: SQ (eager, fp32)\n"
     )
-    ((_, record),) = speed.records(results / "speed").items()
+    ((_, record),) = bench.records(results / "speed").items()
     assert set(record["networks"]) == {"ENet", "BiSeNetV2", "DABNet"}
     assert record["failed"] == {"SQ": "out of memory"}
-    place = speed.place(record)
+    place = where_measured(record)
     assert timings.engines_side_by_side({"": record}, place)["eager, fp32"]["SQ"] == "failed"
-    assert speed.bench(["LR-ASPP"], iterations=1, frame=(32, 64)) == []  # in another way: not the same record
-    ((_, record),) = speed.records(results / "speed").items()
+    assert bench.bench(["LR-ASPP"], iterations=1, frame=(32, 64)) == []  # in another way: not the same record
+    ((_, record),) = bench.records(results / "speed").items()
     assert set(record["networks"]) == {"LR-ASPP"}
 
 
@@ -143,12 +148,12 @@ def test_errors_of_bench(words, message, capsys):
 
 
 def test_engines_and_precisions_of_this_machine(monkeypatch):
-    monkeypatch.setattr(speed, "device_here", lambda: torch.device("cpu"))
+    monkeypatch.setattr(bench, "device_here", lambda: torch.device("cpu"))
     monkeypatch.setattr(engines, "cpu_computes_in_bf16", lambda: False)
-    assert speed.combinations(["eager", "compile"]) == [("eager", "fp32"), ("compile", "fp32")]
+    assert bench.combinations(["eager", "compile"]) == [("eager", "fp32"), ("compile", "fp32")]
     monkeypatch.setattr(engines, "cpu_computes_in_bf16", lambda: True)
-    assert speed.combinations(["compile"]) == [("compile", "fp32"), ("compile", "bf16")]
-    assert {engine for engine, _ in speed.combinations(None, ["bf16"])} >= {"torch", "compile"}
+    assert bench.combinations(["compile"]) == [("compile", "fp32"), ("compile", "bf16")]
+    assert {engine for engine, _ in bench.combinations(None, ["bf16"])} >= {"torch", "compile"}
 
 
 def test_engines_side_by_side_by_hand():
@@ -166,8 +171,8 @@ def test_engines_side_by_side_by_hand():
 
 
 def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
-    made = pace.compare(batch=2, size=(64, 64), iterations=2)
-    assert pace.records(results / "speed") == {speed.place(made): json.loads(json.dumps(made))}
+    made = training_steps.compare(batch=2, size=(64, 64), iterations=2)
+    assert training_steps.records(results / "speed") == {where_measured(made): json.loads(json.dumps(made))}
     plain, ours = made["loops"]["plain, 32-true"], made["loops"]["ours, 32-true"]
     assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5) and plain["times_as_fast"] == 1
     assert plain["timing"]["iterations"] == 2 and {"peak", "threads", "row", "date", "load", "process"} < set(made)
@@ -187,7 +192,7 @@ def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
 )
 def test_a_processor_without_number_is_told_by_its_family(tmp_path, text, name):
     (tmp_path / "cpuinfo").write_text(text)
-    assert origin._cpu_model(tmp_path / "cpuinfo") == name
+    assert provenance._cpu_model(tmp_path / "cpuinfo") == name
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
@@ -215,7 +220,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def fake_record(milliseconds):
-    timings = [speed.Timing(5, value, 0.9 * value, 1.2 * value) for value in milliseconds]
+    timings = [Timing(5, value, 0.9 * value, 1.2 * value) for value in milliseconds]
     entries = zip(NETWORKS, timings, strict=True)
     return {"networks": {network.name: {"timing": dataclasses.asdict(timing)} for network, timing in entries}}
 
@@ -231,9 +236,7 @@ def fake_record(milliseconds):
 )
 def test_labels_of_figure_1_cover_nothing(milliseconds):
     table = timings.measured(fake_record(milliseconds), dict.fromkeys((network.name for network in NETWORKS), 1.0))
-    figure = figures.speed_accuracy(
-        paper.published("table_7"), {"here": table, "there": table.assign(fps=float("nan"))}
-    )
+    figure = charts.speed_accuracy(paper.published("table_7"), {"here": table, "there": table.assign(fps=float("nan"))})
     assert len(figure.axes) == 2  # what was not run has no panel
     for axes, number in zip(figure.axes, (22, 13), strict=True):
         labels = [text for text in axes.texts if text.get_text()]

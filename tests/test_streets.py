@@ -7,9 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from bisenet import baselines, paper, runs, streets
-from bisenet.data import open_dataset
+from bisenet import paper
+from bisenet.data import baselines, open_dataset, streets
 from bisenet.evaluate import miou
+from bisenet.runs.plan import plan
+from bisenet.runs.store import find
 
 SIZE = (256, 512)
 
@@ -21,7 +23,7 @@ def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
 
 def test_another_process_draws_the_same_bytes() -> None:
     program = (
-        "import hashlib; from bisenet import streets; image, labels = streets.render(3, (96, 160), 7); "
+        "import hashlib; from bisenet.data import streets; image, labels = streets.render(3, (96, 160), 7); "
         "print(hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -60,7 +62,7 @@ def test_every_class_occurs(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None
 
 def test_neither_colours_nor_patches_solve_it(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """15.5 % mIoU by the colour of a pixel, 17.6 % by 7x7 pixels, far behind the network of the scale `long`."""
-    record = runs.find(runs.plan(paper.row("table_2.ohem"), "streets", "long", 0), mine=False)
+    record = find(plan(paper.row("table_2.ohem"), "streets", "long", 0), mine=False)
     network = miou(np.array(record["confusion"]))
     assert 10 < miou(baselines.by_colour(scenes[:40], scenes[40:], 19)) < 0.4 * network
     assert 12 < miou(baselines.by_patch(scenes[:40], scenes[40:], 19)) < 0.4 * network

@@ -15,22 +15,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from bisenet import pace, paper, runs
-from bisenet.data import IGNORE, open_dataset
+from bisenet import paper
+from bisenet.data import open_dataset
+from bisenet.dataset import IGNORE
+from bisenet.execution import Execution, StridedDepthwise
 from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.train import (
-    Execution,
-    LossNotFiniteError,
-    Samples,
-    StridedDepthwise,
-    TrainConfig,
-    fit,
-    learning_rate,
-    make_optimizer,
-    total_loss,
-)
+from bisenet.runs.testing import evaluate_file
+from bisenet.speed import training_steps
+from bisenet.train import LossNotFiniteError, Samples, TrainConfig, fit, learning_rate, make_optimizer, total_loss
 
 SMOKE = dataclasses.replace(paper.recipe("streets", "smoke"), ohem=False)
 HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
@@ -93,7 +87,7 @@ def test_loss_and_gradients_of_all_heads_are_those_of_the_plain_loop(changes):
     images, labels = torch.randn(3, 3, 67, 93), torch.randint(0, 5, (3, 67, 93))
     labels[0, :20] = IGNORE
     logits = {position: output.detach().requires_grad_() for position, output in model(images).items()}
-    ours, plain = total_loss(logits, labels, config, HERE.fabric()), pace.plain_loss(logits, labels, config)
+    ours, plain = total_loss(logits, labels, config, HERE.fabric()), training_steps.plain_loss(logits, labels, config)
     torch.testing.assert_close(ours, plain, rtol=1e-6, atol=0)
     gradients = [torch.autograd.grad(loss, list(logits.values())) for loss in (ours, plain)]
     for one, other in zip(*gradients, strict=True):
@@ -272,7 +266,7 @@ def test_train_command_under_torchrun(more, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each process had: otherwise sums differ in their last bits
     try:
-        assert runs.test(path, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
+        assert evaluate_file(path, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
     finally:
         torch.set_num_threads(threads)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from bisenet.verdict import Gain, gain, mean, rank_correlation
+from bisenet.report.verdict import Gain, gain, mean, rank_correlation
 
 
 def test_welch_s_interval_is_that_of_its_formula():

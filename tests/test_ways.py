@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
-from bisenet import engines, figures, speed, timings, ways
+from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
+from bisenet.inference import engines
 from bisenet.model import BiSeNetV2
-from bisenet.shipped import SHIPPED_SIZE, SHIPPED_WEIGHTS
-from bisenet.ways import Kind
+from bisenet.speed import charts, timings, ways
+from bisenet.speed.machine import where_measured
+from bisenet.speed.ways import Kind
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def record(tmp_path_factory):
             lambda: [Kind("segmenter", "torch"), Kind("straightforward", "eager"), Kind("segmenter", "tensorrt")],
         )
         made = ways.compare(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "ways")
-    assert ways.records(folder) == {speed.place(made): json.loads(json.dumps(made))}
+    assert ways.records(folder) == {where_measured(made): json.loads(json.dumps(made))}
     return made
 
 
@@ -88,8 +90,8 @@ def test_against_the_paper_by_hand():
 
 
 def test_pictures_and_tables_of_a_record(record):
-    assert len(figures.ways(record).axes[0].get_yticks()) == 2
-    points = [collection.get_offsets() for collection in figures.roofline(record).axes[0].collections]
+    assert len(charts.ways(record).axes[0].get_yticks()) == 2
+    points = [collection.get_offsets() for collection in charts.roofline(record).axes[0].collections]
     assert sum(map(len, points)) == len(record["layers"])
     assert timings.batches(record).columns.to_list() == ["1", "2"]
     assert timings.unavailable(record).shape == (1,)

@@ -9,25 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet.config import Size
+from bisenet.config import Size, choose
 from bisenet.data.camvid import CamVid
 from bisenet.data.cityscapes import Cityscapes
 from bisenet.data.cocostuff import CocoStuff
-from bisenet.data.info import IGNORE, DatasetInfo, Pair, PairDataset, choose, distinct_colours
+from bisenet.data.info import distinct_colours
 from bisenet.data.pictures import read_image
 from bisenet.data.rendered import Streets
+from bisenet.dataset import PairDataset
 
-__all__ = [
-    "DATASETS",
-    "IGNORE",
-    "DatasetInfo",
-    "Pair",
-    "PairDataset",
-    "choose",
-    "open_dataset",
-    "palette",
-    "read_image",
-]
+__all__ = ["DATASETS", "open_dataset", "palette", "read_image"]
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 READERS = {"cityscapes": Cityscapes, "camvid": CamVid, "cocostuff": CocoStuff}

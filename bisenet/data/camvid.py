@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair
+from bisenet.data.info import FilePairs
 from bisenet.data.pictures import check_pair, read_ids, read_image
+from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
 CAMVID_COLOURS = {
     "sky": (128, 128, 128),

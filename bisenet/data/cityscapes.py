@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torchvision
 
-from bisenet import streets
-from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair
+from bisenet.data import streets
+from bisenet.data.info import FilePairs
 from bisenet.data.pictures import check_pair, check_sizes, read_ids, read_image
+from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
 
 class Cityscapes(FilePairs):

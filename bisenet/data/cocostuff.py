@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet.data.info import IGNORE, DatasetInfo, FilePairs, Pair, distinct_colours
+from bisenet.data.info import FilePairs, distinct_colours
 from bisenet.data.pictures import check_pair, read_image
+from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
 CLASSES_FILE = Path(__file__).parent / "cocostuff_classes.csv"
 LARGEST_ID = 182  # 0 is unlabelled, 1 to 91 are things, 92 to 182 stuff

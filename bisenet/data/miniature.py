@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bisenet import streets
+from bisenet.config import choose
+from bisenet.data import streets
 from bisenet.data.camvid import CAMVID_ORIGINAL, CAMVID_VOID, CamVid
 from bisenet.data.cityscapes import label_ids
-from bisenet.data.info import IGNORE, choose
+from bisenet.dataset import IGNORE
 
 # What the 19 classes of the scenes are called in the other data sets, in their order.
 AS_CAMVID = (

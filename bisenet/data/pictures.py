@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from bisenet.data.info import IGNORE, Pair
+from bisenet.dataset import IGNORE, Pair
 
 try:
     from pywuffs import ImageDecoderQuirks, ImageDecoderType, PixelFormat

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bisenet import streets
-from bisenet.data.info import DatasetInfo, Pair
+from bisenet.data import streets
+from bisenet.dataset import DatasetInfo, Pair
 
 
 class Streets:

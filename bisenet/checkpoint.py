@@ -1,0 +1,73 @@
+"""A run that was interrupted goes on: everything that the next iteration depends on, in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bisenet.files import read_safetensors, write_safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What training leaves beside the weights: the loss of every iteration, float32, and seconds in the loop.
+
+    `processes` has one entry for each process (group) that took part, with `from`, the iteration it began with.
+    """
+
+    losses: np.ndarray
+    seconds: float
+    processes: list[dict[str, Any]]
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fitted: Fitted,
+    iteration: int,
+    identity: Any,
+) -> None:
+    """Everything that the next iteration depends on, in one safetensors file that is always whole."""
+    tensors = {f"model.{name}": value.contiguous().cpu() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():  # momentum; of AdamW averages and steps
+            tensors[f"optimizer.{key}.{name}"] = value.contiguous().cpu()
+    tensors["losses"] = torch.from_numpy(fitted.losses[:iteration])
+    progress = {"iteration": iteration, "seconds": fitted.seconds, "processes": fitted.processes}
+    write_safetensors(path, tensors, {**progress, "identity": identity})
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor, identity: Any, later: Any
+) -> tuple[int, float, list[dict[str, Any]]]:
+    """Restore what `save_checkpoint` wrote; returns the iteration to go on with, seconds and processes so far.
+
+    `later` has defaults of what an older file may not know. ValueError if the file is truncated or belongs to another
+    configuration.
+    """
+    tensors, metadata = read_safetensors(path)
+    theirs = {name: later.get(name) for name in identity} | (metadata.get("identity") or {})
+    if theirs != identity:
+        ours = identity
+        different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        raise ValueError(
+            f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
+        )
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    parameters = dict(model.named_parameters())
+    for place, value in tensors.items():
+        if place.startswith("optimizer."):
+            _, key, name = place.split(".", 2)
+            parameter = parameters[name]  # a count of steps stays on the CPU, where AdamW keeps it
+            optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device).clone()
+    losses[: metadata["iteration"]] = tensors["losses"]
+    return metadata["iteration"], metadata["seconds"], metadata["processes"]

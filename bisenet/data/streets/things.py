@@ -1,0 +1,376 @@
+"""One function for each kind of thing: along the street, people and two-wheelers, vehicles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+
+from bisenet.data.streets.canvas import (
+    BICYCLE,
+    BUILDING,
+    BUS,
+    CAR,
+    CIRCLE,
+    FENCE,
+    LIGHT,
+    MOTORCYCLE,
+    PERSON,
+    POLE,
+    RIDER,
+    SIGN,
+    TRAIN,
+    TRUCK,
+    VEGETATION,
+    VOID,
+    WALL,
+    WHITE,
+    Canvas,
+    Colour,
+    Plane,
+    Point,
+    Thing,
+    chance,
+    cloth,
+    concrete,
+    dark,
+    glass,
+    hsv,
+    lacquer,
+    leaves,
+    livery,
+    plaster,
+    scaled,
+    signal,
+    uniform,
+    zinc,
+)
+
+# --- along the street ---------------------------------------------------------------------------------------
+
+
+def building(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """A tall box with rows of windows, some with a shop below; a low one has a pitched roof."""
+    body, pane, style = plaster(rng) if chance(rng, 0.8) else concrete(rng), glass(rng), rng.random()
+    shop, tiles = livery(rng), hsv(rng, (0.0, 0.06), (0.3, 0.6), (0.3, 0.5), 60)
+    for plane, span in canvas.faces(thing):
+        if thing.height < 13:
+            roof = plane.points([(0, thing.height), (span, thing.height)])
+            roof += plane.points([(span, thing.height + 2.5), (0, thing.height + 2.5)], behind=2.5)
+            canvas.fill(roof, scaled(tiles, plane.light), BUILDING, thing.z)
+        plane.rect(0, span, 0, thing.height, body, BUILDING)
+        for floor in range(min(5, int(thing.height / 3.2)) if thing.z < 70 else 0):
+            sill, count = 0.9 + 3.2 * floor, max(1, int(span / 3))
+            if style < 0.3:
+                plane.rect(0.4, span - 0.4, sill, sill + 1.5, pane)
+            else:
+                plane.panes(0, span, sill, sill + 1.6, count, pane)
+        if style > 0.75:
+            plane.rect(0.5, span - 0.5, 2.6, 3.3, shop)
+
+
+def wall(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """Low, of concrete or of the bricks of houses, without windows, with a lighter cap; some have a poster."""
+    body = concrete(rng) if chance(rng, 0.75) else plaster(rng)
+    poster, joints = livery(rng), 4 if chance(rng, 0.5) else 1
+    for plane, span in canvas.faces(thing):
+        plane.rect(0, span, 0, thing.height, body, WALL)
+        if joints == 1 and span > 5:
+            plane.rect(1, 3, 0.4, 0.8 * thing.height, poster)
+        for course in range(1, joints + 1):
+            level = thing.height * course / joints
+            plane.line([(0, level), (span, level)], 0.04, scaled(body, 0.75))
+        plane.rect(0, span, 0.92 * thing.height, thing.height, scaled(body, 1.15))
+
+
+def fence(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """Thin posts and rails; labelled as one area although one sees through, as in Cityscapes."""
+    wood = hsv(rng, (0.06, 0.11), (0.35, 0.6), (0.3, 0.55), 60)
+    colour = (zinc(rng), dark(rng), wood)[int(rng.integers(3))]
+    posts = round(thing.length / uniform(rng, 0.35, 1.2))
+    for plane, span in canvas.faces(thing)[:-1]:
+        plane.rect(0, span, 0, thing.height, None, FENCE)
+        for a in np.linspace(0, span, posts + 1).tolist():
+            plane.line([(a, 0), (a, thing.height)], 0.06, colour)
+        for rail in (0.15, 0.55, 1.0):
+            plane.line([(0, rail * thing.height), (span, rail * thing.height)], 0.05, colour)
+
+
+def hedge(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """Bushes in a row with a ragged top."""
+    body, tops = leaves(rng), (thing.height * rng.uniform(0.75, 1.2, 9)).tolist()
+    for plane, span in canvas.faces(thing):
+        top = [(span * i / 8, b) for i, b in enumerate(tops)]
+        plane.poly([(0, 0), *top, (span, 0)], body, VEGETATION)
+
+
+def tree(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """A trunk, which looks like a pole, and a ragged crown."""
+    plane, crown_colour = Plane(canvas, thing.x, thing.z), leaves(rng)
+    bark = hsv(rng, (0.05, 0.1), (0.2, 0.5), (0.15, 0.35), 80)
+    crown = thing.height * uniform(rng, 0.22, 0.34)
+    middle = thing.height - crown
+    plane.line([(0, 0), (0, middle)], uniform(rng, 0.12, 0.4), bark, VEGETATION)
+    for light in (1.0, 0.8, 1.25, 0.9):
+        a, b = uniform(rng, -0.45, 0.45) * crown, middle + uniform(rng, -0.45, 0.45) * crown
+        radii = (crown * rng.uniform(0.55, 1.05, len(CIRCLE))).tolist()
+        blob = [(a + r * c, b + r * s) for (c, s), r in zip(CIRCLE, radii, strict=True)]
+        plane.poly(blob, scaled(crown_colour, light), VEGETATION)
+
+
+def bin_or_box(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """A thing without a class."""
+    colour = livery(rng) if chance(rng, 0.5) else dark(rng)
+    for plane, span in canvas.faces(thing):
+        plane.rect(0, span, 0, thing.height, colour, VOID)
+
+
+def lamp_post(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """A pole, most with an arm over the road."""
+    arm = -math.copysign(uniform(rng, 0.8, 2.5), thing.x) if chance(rng, 0.7) else 0.0
+    colour = dark(rng) if chance(rng, 0.3) else zinc(rng)
+    shape = [(0, 0), (0, thing.height), (arm, thing.height + 0.2)]
+    Plane(canvas, thing.x, thing.z).line(shape, uniform(rng, 0.12, 0.26), colour, POLE)
+
+
+def traffic_sign(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """One or two plates on a thin pole: discs, triangles, boards."""
+    plane = Plane(canvas, thing.x, thing.z)
+    plane.line([(0, 0), (0, thing.height)], 0.1, zinc(rng), POLE)
+    for plate in range(1 + chance(rng, 0.35)):
+        b, radius, shape = thing.height - 0.8 * plate, uniform(rng, 0.3, 0.5), rng.random()
+        field = WHITE if chance(rng, 0.7) else signal(rng)
+        for colour, r, label in ((signal(rng), radius, SIGN), (field, 0.65 * radius, None)):
+            if shape < 0.4:
+                plane.disc(0, b, r, colour, label)
+            elif shape < 0.65:
+                plane.poly([(-r, b - 0.8 * r), (r, b - 0.8 * r), (0, b + r)], colour, label)
+            else:
+                plane.rect(-1.3 * r, 1.3 * r, b - 0.8 * r, b + 0.8 * r, colour, label)
+
+
+def traffic_light(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """A dark box with three lamps, one lit, on a pole and perhaps on an arm over the road."""
+    plane, box, steel, h = Plane(canvas, thing.x, thing.z), dark(rng), zinc(rng), thing.height
+    arm = -math.copysign(uniform(rng, 2, 3.5), thing.x) if chance(rng, 0.45) else 0.0
+    plane.line([(0, 0), (0, h), (arm, h + abs(arm) / 3)], 0.12, steel, POLE)
+    lit = int(rng.integers(3))
+    for a, b in [(0.0, h - 1.0), (arm, h + abs(arm) / 3 - 1.0)][: 2 if arm else 1]:
+        plane.rect(a - 0.22, a + 0.22, b, b + 1.05, box, LIGHT)
+        for lamp, colour in enumerate(((60, 235, 130, 0), (250, 190, 50, 0), (245, 50, 40, 0))):
+            plane.disc(a, b + 0.2 + 0.32 * lamp, 0.13, scaled(colour, 1.0 if lamp == lit else 0.25))
+
+
+# --- people and two-wheelers --------------------------------------------------------------------------------
+
+
+def upper_body(plane: Plane, hip: Point, neck: Point, hand: Point, label: int, rng: Generator) -> None:
+    """Torso, arm and head: the same for pedestrians and riders, but for the helmet that most riders wear."""
+    coat, skin = cloth(rng), hsv(rng, (0.03, 0.09), (0.2, 0.6), (0.3, 0.9), 10)
+    hair = lacquer(rng) if label == RIDER and chance(rng, 0.7) else dark(rng)
+    plane.line([hip, neck], uniform(rng, 0.34, 0.48), coat, label)
+    plane.line([neck, hand], 0.13, scaled(coat, 0.8), label)
+    a, b = neck[0] + 0.15 * (neck[0] - hip[0]), neck[1] + 0.18
+    # A head is round, however narrow its rider looks from the front.
+    facing = Plane(plane.canvas, plane.x + a * plane.along[0], plane.z + a * plane.along[1])
+    facing.disc(0, b, 0.14, skin, label)
+    facing.poly([(0.14 * c, b + 0.14 * s) for c, s in CIRCLE[:7]], hair)
+
+
+def pedestrian(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """Stands on two legs."""
+    plane, k, trousers = Plane(canvas, thing.x, thing.z), thing.height / 1.75, cloth(rng)
+    stride, hip = uniform(rng, 0.05, 0.35) * k, (0.0, 0.85 * k)
+    plane.line([(-stride, 0), hip, (stride, 0)], 0.17, trousers, PERSON)
+    upper_body(plane, hip, (0.0, 1.42 * k), (uniform(rng, -0.4, 0.4), hip[1]), PERSON, rng)
+
+
+def two_wheeler(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """A bicycle or motorcycle at any angle; what is as tall as a man has a rider."""
+    angle = uniform(rng, 0, 0.6) if thing.across or chance(rng, 0.3) else uniform(rng, 0.9, 1.35)
+    ahead, away = (-1 if chance(rng, 0.5) else 1 for _ in range(2))
+    plane = Plane(canvas, thing.x, thing.z, (ahead * math.cos(angle), away * math.sin(angle)))
+    (bicycle if thing.label == BICYCLE else motorcycle)(plane, rng)
+    if thing.height > 1.5:
+        plane.line([(-0.2, 0.95), (0.2, 0.65), (0.05, 0.25)], 0.16, cloth(rng), RIDER)
+        upper_body(plane, (-0.2, 0.92), (uniform(rng, -0.1, 0.2), 1.45), (0.45, 1.0), RIDER, rng)
+
+
+def bicycle(plane: Plane, rng: Generator) -> None:
+    """Rings, spokes and tubes; a wheel is labelled as a disc although one sees through, as in Cityscapes."""
+    tyre, tube = dark(rng), lacquer(rng)
+    for hub in (-0.52, 0.52):
+        plane.disc(hub, 0.34, 0.35, None, BICYCLE)
+        plane.line([(hub + 0.33 * c, 0.34 + 0.33 * s) for c, s in [*CIRCLE, CIRCLE[0]]], 0.05, tyre)
+        for c, s in CIRCLE[:6:2]:
+            plane.line([(hub - 0.3 * c, 0.34 - 0.3 * s), (hub + 0.3 * c, 0.34 + 0.3 * s)], 0.012, tyre)
+    frame = [(-0.2, 0.9), (0.02, 0.34), (-0.52, 0.34), (-0.18, 0.8), (0.38, 0.82), (0.02, 0.34)]
+    for tubes in (frame, [(0.52, 0.34), (0.4, 0.95), (0.5, 1.0)]):
+        plane.line(tubes, 0.05, tube, BICYCLE)
+
+
+def motorcycle(plane: Plane, rng: Generator) -> None:
+    """Fat wheels and a closed body."""
+    tyre, body = dark(rng), lacquer(rng)
+    for hub in (-0.68, 0.68):
+        plane.disc(hub, 0.32, 0.34, tyre, MOTORCYCLE)
+        plane.disc(hub, 0.32, 0.16, scaled(body, 0.7))
+    tank = [(-0.6, 0.35), (-0.75, 0.8), (-0.1, 0.78), (0.25, 0.98), (0.5, 0.8), (0.35, 0.3)]
+    plane.poly(tank, body, MOTORCYCLE)
+    plane.rect(-0.3, 0.3, 0.22, 0.5, tyre, MOTORCYCLE)
+    plane.line([(0.68, 0.32), (0.42, 1.05), (0.3, 1.1)], 0.08, tyre, MOTORCYCLE)
+
+
+# --- vehicles: a side (from front to rear) and an end each --------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Coat:
+    """What tells two vehicles of a class apart: lacquer or livery, windows, stripe or box, tyres."""
+
+    label: int
+    body: Colour
+    pane: Colour
+    trim: Colour
+    rubber: Colour
+    front: bool  # shows its front, not its rear
+    panels: bool  # a truck with a box that looks like a row of windows
+
+
+def vehicle(canvas: Canvas, thing: Thing, rng: Generator) -> None:
+    """The flank, if it shows, then the near face; the heading says which of them is the side."""
+    front = chance(rng, 0.5)
+    body = lacquer(rng) if thing.label == CAR or chance(rng, 0.3) else livery(rng)
+    trim = livery(rng) if chance(rng, 0.4) else WHITE
+    if thing.label == TRAIN:  # a light car with a stripe
+        body, trim = scaled(WHITE, uniform(rng, 0.7, 1)), body
+    coat = Coat(thing.label, body, glass(rng), trim, dark(rng), front, chance(rng, 0.3))
+    side, end = VEHICLES[thing.label][:2]
+    *flank, (near, span) = canvas.faces(thing)
+    for plane, length in flank:
+        if thing.across:
+            end(plane, length, thing.height, coat)
+        else:
+            side(plane if front else plane.turned(length), length, thing.height, coat)
+    if thing.across:
+        at_left = not flank or flank[0][0].inward[0] > 0  # where the visible end is
+        side(near if at_left == front else near.turned(span), span, thing.height, coat)
+    else:
+        end(near, span, thing.height, coat)
+
+
+def wheels(plane: Plane, radius: float, coat: Coat, *places: float) -> None:
+    for a in places:
+        plane.disc(a, radius, radius, coat.rubber, coat.label)
+        plane.disc(a, radius, 0.5 * radius, scaled(coat.rubber, 2.2))
+
+
+def tyres_and_lamps(plane: Plane, w: float, tall: float, b: float, coat: Coat) -> None:
+    for a in (0.05, w - 0.3):
+        plane.rect(a, a + 0.25, 0, tall, coat.rubber, coat.label)
+    for a in (0.14 * w, 0.86 * w):
+        plane.disc(a, b, 0.12, (250, 240, 200, 0) if coat.front else (200, 30, 30, 0))
+
+
+def car_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
+    belt, rear = 0.6 * h, d - 0.85
+    cabin = [(1.05, belt), (1.65, h), (rear, h), (d - 0.15, belt)]
+    plane.poly([(0, 0.25), (0, belt), *cabin, (d, belt), (d, 0.25)], coat.body, coat.label)
+    plane.poly([(1.3, belt), (1.75, 0.94 * h), (0.55 * d, 0.94 * h), (0.55 * d, belt)], coat.pane)
+    plane.poly([(0.59 * d, belt), (0.59 * d, 0.94 * h), (rear, 0.94 * h), (d - 0.4, belt)], coat.pane)
+    wheels(plane, 0.32, coat, 0.19 * d, 0.8 * d)
+
+
+def car_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
+    """Lid, then the leaning cabin with its window, then the body below the belt."""
+    belt, foot, top = 0.6 * h, 1.05 if coat.front else 0.15, 1.65 if coat.front else 0.85
+    lid = plane.points([(0, belt), (w, belt)]) + plane.points([(w, belt), (0, belt)], foot)
+    plane.canvas.fill(lid, scaled(coat.body, 1.1), coat.label, plane.z)
+    for a, b, colour in ((0.0, h, coat.body), (0.14, 0.95 * h, coat.pane)):
+        lean = foot + (top - foot) * (b - belt) / (h - belt)
+        cabin = plane.points([(a, belt), (w - a, belt)], foot) + plane.points([(w - a, b), (a, b)], lean)
+        plane.canvas.fill(cabin, colour, coat.label, plane.z)
+    plane.rect(0, w, 0.25, belt, coat.body, coat.label)
+    plane.rect(0.36 * w, 0.64 * w, 0.38, 0.5, (225, 225, 215, 0))
+    tyres_and_lamps(plane, w, 0.35, 0.48 * h, coat)
+
+
+def coach_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
+    """Bus and train have the same long windowed box."""
+    plane.rect(0, d, 0.32, h, coat.body, coat.label)
+    plane.rect(0, d, 0.7, 0.44 * h, coat.trim)
+    plane.panes(0, d, 0.48 * h, 0.84 * h, round(d / 1.7), coat.pane)
+
+
+def coach_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
+    plane.rect(0, w, 0.32, h, coat.body, coat.label)
+    plane.rect(0.08 * w, 0.92 * w, 0.45 * h, 0.84 * h, coat.pane)
+    plane.rect(0.25 * w, 0.75 * w, 0.87 * h, 0.96 * h, coat.trim)
+
+
+def bus_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
+    coach_side(plane, d, h, coat)
+    plane.rect(0.04 * d, 0.13 * d, 0.45, 0.84 * h, coat.pane)
+    wheels(plane, 0.48, coat, 0.22 * d, 0.76 * d)
+
+
+def bus_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
+    coach_end(plane, w, h, coat)
+    tyres_and_lamps(plane, w, 0.45, 0.7, coat)
+
+
+def train_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
+    """No wheels but a skirt, several cars, and a pantograph."""
+    coach_side(plane, d, h, coat)
+    plane.rect(0, d, 0.06, 0.4, coat.rubber, coat.label)
+    for joint in range(9, int(d), 9):
+        plane.rect(joint - 0.3, joint + 0.3, 0.3, h, coat.rubber)
+    plane.line([(0.3 * d, h), (0.3 * d + 0.6, h + 0.4), (0.3 * d, h + 0.8)], 0.06, coat.rubber, coat.label)
+
+
+def train_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
+    coach_end(plane, w, h, coat)
+    plane.rect(0, w, 0.06, 0.4, coat.rubber, coat.label)
+    for a in (0.14 * w, 0.86 * w) if coat.front else (0.5 * w,):
+        plane.disc(a, 0.8, 0.12, (250, 240, 200, 0))
+
+
+def truck_side(plane: Plane, d: float, h: float, coat: Coat) -> None:
+    """A cab, a gap, a box on a chassis."""
+    plane.rect(0.04 * d, d, 0.5, 0.85, coat.rubber, coat.label)
+    plane.rect(0, 0.22 * d, 0.4, 0.8 * h, coat.body, coat.label)
+    plane.rect(0.05 * d, 0.17 * d, 0.45 * h, 0.74 * h, coat.pane)
+    plane.rect(0.27 * d, d, 0.85, h, coat.trim, coat.label)
+    if coat.panels:
+        plane.panes(0.28 * d, d, 0.48 * h, 0.84 * h, 5, coat.pane)
+    wheels(plane, 0.48, coat, 0.12 * d, 0.7 * d, 0.86 * d)
+
+
+def truck_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
+    if coat.front:
+        plane.rect(0, w, 0.4, 0.8 * h, coat.body, coat.label)
+        plane.rect(0.1 * w, 0.9 * w, 0.45 * h, 0.74 * h, coat.pane)
+    else:
+        plane.rect(0.1, w - 0.1, 0.6, 0.85, coat.rubber, coat.label)
+        plane.rect(0, w, 0.85, h, coat.trim, coat.label)
+        plane.line([(w / 2, 0.85), (w / 2, h)], 0.05, scaled(coat.trim, 0.5))
+    tyres_and_lamps(plane, w, 0.8, 0.75, coat)
+
+
+Art = Callable[[Plane, float, float, Coat], None]
+VEHICLES: dict[int, tuple[Art, Art, Point, Point, Point]] = {  # side, end, from-to of width, length, height
+    CAR: (car_side, car_end, (1.7, 1.9), (3.8, 4.9), (1.42, 2.0)),
+    TRUCK: (truck_side, truck_end, (2.3, 2.5), (6.5, 10), (2.7, 3.6)),
+    BUS: (bus_side, bus_end, (2.4, 2.6), (9, 13), (2.8, 3.4)),
+    TRAIN: (train_side, train_end, (2.4, 2.7), (18, 36), (3.0, 3.6)),
+}
+
+
+def make_vehicle(label: int, x: float, z: float, rng: Generator, across: bool = False) -> Thing:
+    width, length, height = (uniform(rng, *interval) for interval in VEHICLES[label][2:])
+    if across:
+        width, length = length, width
+    return Thing(vehicle, x, z, width, length, height, label, across)

@@ -1,0 +1,130 @@
+"""How a machine runs a step of training: device, precision, layout, and the memory that a process keeps."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import platform
+from typing import Any, Literal, get_args
+
+import torch
+from lightning.fabric import Fabric
+from PIL import Image
+from torch.overrides import TorchFunctionMode
+
+# glibc, malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> None:
+    """From now on memory that this process frees stays with it; other C libraries than glibc are left as they are."""
+    Image.core.set_blocks_max(16)  # of 16 MiB each, what PILLOW_BLOCKS_MAX does from outside
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+            libc.mallopt(parameter, value)
+
+
+def give_back() -> None:
+    """Give the system what is free by now, as before its memory is asked for; it counts as taken otherwise."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How it is run; recorded with the run, but no part of its identity. The first five are Fabric's."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Precision = "auto"  # bf16-mixed where the hardware computes in it, otherwise 32-true
+    accumulation: int = 1  # parts of a device's share of a batch; batch normalisation and OHEM see one at a time
+    workers: int = 1  # processes that read and augment, for each device; 0: none
+    checkpoint_every: int = 100  # iterations
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "num_nodes", "accumulation", "workers", "checkpoint_every"):
+            least = 0 if name == "workers" else 1
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision is {self.precision!r}, not one of {get_args(Precision)}")
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one process takes part."""
+        return int(os.environ.get("WORLD_SIZE", self.devices * self.num_nodes)) > 1
+
+    def alone(self) -> Execution:
+        """The same on one device."""
+        return dataclasses.replace(self, devices=1, num_nodes=1, strategy="auto")
+
+    def fabric(self) -> Fabric:
+        """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
+        devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
+        nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
+        fabric = Fabric(
+            accelerator=self.resolved_accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=self.strategy,
+            precision=self.resolved_precision,
+        )
+        fabric.launch()
+        return fabric
+
+    @property
+    def resolved_accelerator(self) -> str:
+        """ "auto" is CUDA or the CPU; anything else has to be asked for."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @property
+    def resolved_precision(self) -> Literal["32-true", "bf16-mixed"]:
+        if self.precision != "auto":
+            return self.precision
+        on_gpu = self.resolved_accelerator in ("gpu", "cuda")
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_computes_in_bf16()
+        return "bf16-mixed" if fast else "32-true"
+
+
+def synchronises(fabric: Fabric) -> bool:
+    """Whether batch normalisation is over all devices; PyTorch has this for GPUs only."""
+    return fabric.world_size > 1 and fabric.device.type == "cuda"
+
+
+def memory_format(fabric: Fabric) -> torch.memory_format:
+    """How images and weights lie in memory: channels last, but for processors with no more than AVX2.
+
+    These have no fast kernel for the gradients of weights that way: a large convolution takes three times as long.
+    """
+    old = fabric.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+    return torch.contiguous_format if old else torch.channels_last
+
+
+class StridedDepthwise(TorchFunctionMode):
+    """Within it, on a CPU, a depth-wise convolution of bfloat16 with a stride computes in float32.
+
+    oneDNN has no fast kernel for the gradient of its input in bfloat16: it takes ten times as long or more.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.conv2d and args[0].device.type == "cpu" and args[0].dtype == torch.bfloat16:
+            inputs, _, _, stride, _, _, groups = args
+            if groups > 1 and max(stride) > 1:
+                with torch.autocast("cpu", enabled=False):
+                    return func(inputs.float(), *args[1:]).to(inputs.dtype)
+        return func(*args, **(kwargs or {}))
+
+
+def cpu_computes_in_bf16() -> bool:
+    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)

@@ -1,0 +1,283 @@
+"""Engines: what runs a network at inference. PyTorch as it is or compiled, OpenVINO, ONNX Runtime, TensorRT.
+
+An engine is made for one shape of input. It takes a tensor on the network's device and gives a float32 tensor there.
+All but PyTorch's own are optional extras.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import importlib.util
+import io
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo import config as dynamo
+from torch._inductor import config as inductor
+
+from bisenet.config import choose
+from bisenet.execution import cpu_computes_in_bf16
+
+Runner = Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """`precisions` by type of device; `packages` and the `extra` of this project that installs them, if any."""
+
+    precisions: dict[str, tuple[str, ...]]
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+
+    def missing(self) -> list[str]:
+        """Packages that are not installed."""
+        return [name for name in self.packages if importlib.util.find_spec(name) is None]
+
+
+_OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
+ENGINES = {
+    "torch": Engine(_OF_TORCH),
+    "compile": Engine(_OF_TORCH),
+    "openvino": Engine({"cpu": ("fp32", "bf16", "int8")}, ("openvino",), "openvino"),
+    "onnxruntime": Engine({"cpu": ("fp32",)}, ("onnxruntime", "onnx", "onnxscript"), "onnx"),
+    "tensorrt": Engine({"cuda": ("fp32", "bf16", "fp16")}, ("torch_tensorrt",), "tensorrt"),
+}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def why_not(name: str, precision: str, device: torch.device) -> str:
+    """Why an engine cannot run in a precision on a device, or nothing; ValueError with near matches for a name."""
+    engine = ENGINES[choose("engine", name, ENGINES)]
+    if device.type not in engine.precisions:
+        return f"engine {name!r} runs on {' and '.join(engine.precisions)}, not on {device.type}"
+    if precision not in engine.precisions[device.type]:
+        known = ", ".join(engine.precisions[device.type])
+        return f"engine {name!r} computes on {device.type} in {known}, not in {precision!r}"
+    if missing := engine.missing():
+        return f"engine {name!r} needs {', '.join(missing)}: pip install -e '.[{engine.extra}]'"
+    if precision == "bf16" and device.type == "cpu" and not cpu_computes_in_bf16():
+        return "this CPU does not compute in bf16; emulated it is slower than fp32"
+    if precision == "int8" and importlib.util.find_spec("nncf") is None:
+        return f"int8 needs nncf, which quantises: pip install -e '.[{engine.extra}]'"
+    return ""
+
+
+def prepare(
+    network: nn.Module, example: Tensor, name: str, precision: str = "fp32", calibration: Iterable[Tensor] = ()
+) -> Runner:
+    """An engine for inputs of the shape, type and device of `example`; the network, in `eval()`, is left as it is.
+
+    The network takes one tensor and gives one. `calibration` are inputs from which "int8" learns the range of every
+    activation. ValueError where the engine cannot do that here (`why_not`).
+    """
+    if problem := why_not(name, precision, example.device):
+        raise ValueError(problem)
+    with torch.no_grad(), warnings.catch_warnings():  # weights born in inference mode would not be taken as constants
+        warnings.simplefilter("ignore")  # of exporters, about their own future
+        if name == "openvino":
+            return _openvino(network, example, precision, calibration)
+        if name == "onnxruntime":
+            return _onnxruntime(network, example)
+        network = _cast(network, precision)
+        if name == "tensorrt":
+            return _tensorrt(network, example)
+        return _inference(compiled(network) if name == "compile" else network, example.device, precision)
+
+
+def fastest(runners: Mapping[str, Runner], example: Tensor) -> tuple[str, Runner]:
+    """The engine that is fastest on an example, by the median of five runs after one that warms up."""
+    seconds = {}
+    for name, run in runners.items() if len(runners) > 1 else ():
+        seconds[name] = statistics.median([_seconds(run, example) for _ in range(6)][1:])
+    best = min(runners, key=lambda name: seconds.get(name, 0.0))
+    return best, runners[best]
+
+
+def candidates(precision: str, device: torch.device) -> list[str]:
+    """What "auto" chooses from: the runtimes that are installed, and without any the compiler."""
+    known = [each for engine in ENGINES.values() for each in engine.precisions.get(device.type, ())]
+    choose("precision", precision, dict.fromkeys(known))
+    runtimes = ["tensorrt", "openvino", "onnxruntime"]
+    return [name for name in runtimes if not why_not(name, precision, device)] or ["compile"]
+
+
+def _seconds(run: Runner, example: Tensor) -> float:
+    began = time.perf_counter()
+    run(example).cpu()
+    return time.perf_counter() - began
+
+
+class _InPrecision(nn.Module):
+    """A network whose weights and activations are of another type than its input and output."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.network = copy.deepcopy(network).to(dtype)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.to(self.dtype) if x.is_floating_point() else x).float()
+
+
+def _cast(network: nn.Module, precision: str) -> nn.Module:
+    of_type = _InPrecision(network, DTYPES[precision]) if precision in DTYPES else network
+    return copy.deepcopy(of_type).to(memory_format=torch.channels_last)
+
+
+def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precision: str) -> Runner:
+    """PyTorch would compute float32 convolutions on a GPU in TF32 unless told not to."""
+    flags = {"enabled": True, "benchmark": True, "allow_tf32": precision == "tf32"}
+
+    @torch.inference_mode()
+    def run(x: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
+            return network(x)
+
+    return run
+
+
+# --- the compiler -----------------------------------------------------------------------------------------------
+
+# Settings of TorchInductor. Weights are constants, laid out as the convolutions want them; and a value that is used
+# often is computed again instead of stored, which keeps a pass over many classes in one loop.
+ON_CPU = {"freezing": True, "realize_opcount_threshold": 10**6, "realize_reads_threshold": 10**6}
+# Engines of one process, for several sizes or networks, share the code of `forward`, of which the compiler would leave
+# all but the first eight uncompiled.
+MANY = {"recompile_limit": 10**3, "accumulated_recompile_limit": 10**4}
+
+
+def compiled(function: Callable[..., Any], dynamic: bool = False) -> Callable[..., Any]:
+    """`torch.compile`, or without a working C++ compiler the function itself, with a warning.
+
+    `dynamic` is for functions that meet many sizes; on a GPU others are captured in a CUDA graph.
+    """
+    captured = torch.cuda.is_available() and not dynamic
+    fast = torch.compile(function, dynamic=dynamic, mode="reduce-overhead" if captured else None)
+
+    def call(*values: Any) -> Any:
+        if not _compiler_works():
+            return function(*values)
+        with inductor.patch({} if torch.cuda.is_available() else ON_CPU), dynamo.patch(MANY):
+            result = fast(*values)
+        return result.clone() if captured else result  # a graph writes to the same place each time
+
+    return call
+
+
+@functools.cache
+def _compiler_works() -> bool:
+    """Compile one line, once in a process; a warning if that fails."""
+    try:
+        torch.compile(torch.neg)(torch.ones(8, device="cuda" if torch.cuda.is_available() else "cpu"))
+    except Exception as error:  # of many kinds: no compiler, no headers, a folder that cannot be written
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(
+            f"PyTorch cannot compile here ({reason}), so everything runs uncompiled, at about half the speed; it needs "
+            "a C++ compiler (g++ or clang++) and Python's headers",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+# --- other runtimes ---------------------------------------------------------------------------------------------
+
+
+def to_openvino(network: nn.Module, example: Tensor) -> Any:
+    """A model of OpenVINO for any size and batch of input."""
+    import openvino
+
+    return openvino.convert_model(network, example_input=example)
+
+
+def to_onnx(
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    dynamic: Any = None,
+    names: tuple[str, str] = ("input", "output"),
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write an ONNX file; `dynamic` as in `torch.export`, `names` of its input and output."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        options: dict[str, Any] = {"input_names": names[:1], "output_names": names[1:], "dynamic_shapes": dynamic}
+        program = torch.onnx.export(network, (example,), dynamo=True, verbose=False, **options)
+        assert program is not None  # since dynamo=True
+        program.model.metadata_props.update(metadata or {})
+        program.save(path, external_data=False)
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor]) -> Runner:
+    import openvino
+
+    model = to_openvino(network, example)
+    if precision == "int8":
+        model = quantised(model, calibration)
+    model.reshape(list(example.shape))
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+    settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+
+    def run(x: Tensor) -> Tensor:
+        (output,) = request.infer([x.numpy()], share_inputs=True).values()
+        return torch.from_numpy(output)
+
+    return run
+
+
+def quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
+    """A model of OpenVINO in int8, after training: ranges of activations are those of `calibration`."""
+    import nncf
+
+    inputs = [x.numpy() for x in calibration]
+    if not inputs:
+        raise ValueError("int8 needs calibration: some inputs as the network will see them, a hundred or so")
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+        return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
+
+
+def _onnxruntime(network: nn.Module, example: Tensor) -> Runner:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads would disturb ours after a run
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        to_onnx(network, example, path)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(x: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+    return run
+
+
+def _tensorrt(network: nn.Module, example: Tensor) -> Runner:
+    import torch_tensorrt
+
+    options = {"use_explicit_typing": True, "disable_tf32": True}  # it computes in the precision of the weights
+    built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1, **options)
+    return _inference(built, example.device, "fp32")

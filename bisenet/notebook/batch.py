@@ -1,0 +1,249 @@
+"""The notebooks as a batch: executed by papermill through a strict engine, with an index of what came out.
+
+papermill by itself only warns about a parameter that a notebook does not have, and goes on with the default.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import datetime
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import torch
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from traitlets import default
+
+from bisenet import paper
+from bisenet.config import choose, plain
+from bisenet.execution import Execution
+from bisenet.files import write_text
+from bisenet.inference import engines
+from bisenet.notebook.shared import COMPARED, Parameters
+from bisenet.runs.forecast import Forecast, forecast_runs, needed
+from bisenet.runs.plan import Run, words
+from bisenet.runs.provenance import NOTEBOOKS
+from bisenet.runs.store import check_writable, find, output_folder
+from bisenet.runs.training import datasets, lacks
+from bisenet.speed import bench, peers, ways
+
+SHOWN = {
+    "figure_8": "table_2",
+    "figure_9": "table_2",
+    "figure_10": "table_7",
+}  # figures of networks that stand in a table
+# Seconds, about, that notebooks measure other things than networks: steps of training, the reading of images.
+MEASURING = {
+    "speed": {"smoke": 11.0, "short": 80.0, "long": 160.0, "paper": 220.0},
+    "data_pipeline": {"smoke": 19.0, "short": 30.0, "long": 30.0, "paper": 60.0},
+}
+
+
+class NotebooksFailedError(RuntimeError):
+    """Some notebooks of a batch failed; the message names them."""
+
+
+class SocketKernelManager(AsyncKernelManager):
+    """Kernels over Unix sockets: TCP ports are chosen before they are bound, and runs side by side race for them."""
+
+    @default("transport")
+    def _transport(self) -> str:
+        return "tcp" if sys.platform == "win32" else "ipc"
+
+
+class StrictEngine(NBClientEngine):
+    """papermill's engine, but unknown parameters fail, and a progress bar is one output instead of hundreds."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+        check_parameters(nb_man.nb)
+        options |= {"coalesce_streams": True, "kernel_manager_class": SocketKernelManager}
+        return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+
+papermill_engines.register("strict", StrictEngine)
+
+
+def check_parameters(notebook: Any) -> None:
+    """ValueError if papermill injected a name that the notebook's parameters cell does not assign."""
+    cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
+    if "injected-parameters" not in cells:
+        return
+    if "parameters" not in cells:
+        raise ValueError("the notebook has no cell tagged 'parameters', so it takes none")
+    known = _assigned(cells["parameters"].source)
+    for name in _assigned(cells["injected-parameters"].source):
+        choose("parameter", name, known)
+
+
+def _assigned(source: str) -> list[str]:
+    targets = [target for node in ast.parse(source).body if isinstance(node, ast.Assign) for target in node.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def notebooks(only: list[str] | None = None) -> list[Path]:
+    """The notebooks to execute; `only` names some, whole or by the beginning, as `table_2`. ValueError for others."""
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    if not only:
+        return paths
+    chosen = [path for path in paths if any(path.stem == name or path.stem.startswith(f"{name}_") for name in only)]
+    for name in only:
+        if not any(path.stem == name or path.stem.startswith(f"{name}_") for path in chosen):
+            choose("notebook", name, [path.stem for path in paths])
+    return chosen
+
+
+def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
+    """The distinct runs that notebooks train: `table_3_semantic_branch` has those of tables 3a, 3b and 3c."""
+    numbers = {"_".join(path.stem.split("_")[:2]) for path in paths}
+    numbers |= {table for figure, table in SHOWN.items() if figure in numbers}
+    tables = [name for name in (*paper.TABLES, *paper.PUBLISHED) if name.rstrip("abc") in numbers]
+    if "claims" in numbers:
+        tables = [*dict.fromkeys((*paper.TABLES, *tables))]
+    return needed(tables, parameters.dataset, parameters.scale, parameters.seeds)
+
+
+def side_by_side(parameters: Parameters, execution: Execution) -> int:
+    """How many runs are trained at a time: the steps of the small scales keep one core busy, and hardly two."""
+    on_cpu = execution.resolved_accelerator == "cpu" and not execution.several
+    return min(4, os.cpu_count() or 1) if on_cpu and parameters.scale in ("short", "long") else 1
+
+
+def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], execution: Execution) -> Forecast:
+    """What training and executing will cost (`forecast.forecast_runs`), several runs at a time where that is faster."""
+    processes, threads = side_by_side(parameters, execution), torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // processes))
+    try:
+        reading = sum(seconds_stored(path) for path in paths) + measuring(paths, parameters.scale)
+        return forecast_runs(runs, execution, notebooks=len(paths), reading=reading, processes=processes)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def measuring(paths: Iterable[Path], scale: str) -> float:
+    """Seconds that notebooks will measure, beside what their cells take when they only read."""
+    chosen = {path.stem for path in paths}
+    total = sum(MEASURING[name][scale] for name in chosen if name in MEASURING)
+    if "figure_1_speed_accuracy" in chosen:
+        total += bench.forecast(peers.NETWORKS, [bench.EAGER], scale)
+    if "speed" in chosen:
+        possible = [name for name in engines.ENGINES if not bench.why_not(name, "fp32")]
+        total += bench.forecast(peers.chosen(COMPARED), possible, scale) + ways.forecast(scale)
+    return total
+
+
+def seconds_stored(path: Path) -> float:
+    """How long the cells of a notebook ran when its stored outputs were made, by the times stored with them."""
+    times = [cell.metadata.get("execution", {}) for cell in nbformat.read(path, as_version=4).cells]
+    spans = [(of_cell["iopub.status.busy"], of_cell["iopub.status.idle"]) for of_cell in times if of_cell]
+    return sum((_moment(idle) - _moment(busy)).total_seconds() for busy, idle in spans)
+
+
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
+
+
+def train(runs: list[Run], parameters: Parameters, execution: Execution) -> None:
+    """Train runs, several at a time; the notebooks then find them, or meet the error of one that failed again."""
+    processes = side_by_side(parameters, execution)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    more = ["--data-root", parameters.data_root] if parameters.data_root else []
+    for name, value in plain(execution).items():
+        more += [f"--{name.replace('_', '-')}", str(value)]
+
+    def train_one(run: Run) -> str:
+        began = time.monotonic()
+        command = [sys.executable, "-m", "bisenet", *words(run), *more]
+        progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
+        done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
+        outcome = done.stderr.strip().splitlines()[-1] if done.returncode else "trained"
+        return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
+
+    print(f"training {len(runs)} runs, {processes} at a time", flush=True)
+    with ThreadPoolExecutor(processes) as pool:
+        for done in as_completed([pool.submit(train_one, run) for run in runs]):
+            print(done.result(), flush=True)
+
+
+def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | None = None) -> Path:
+    """Execute notebooks one after the other and return the index; a failed one does not keep the others from running.
+
+    What it will cost is said before. `parameters` go to each; NotebooksFailedError at the end names those that failed.
+    What is asked of the `execution` of runs, such as devices, holds for those that are trained before the notebooks.
+    """
+    execution = execution or Execution()
+    folder = output_folder(parameters.dataset, parameters.scale)
+    check_writable(folder)
+    for name in ("BISENET_RESULTS", "BISENET_IMAGENET"):  # notebooks run in a folder of their own
+        if value := os.environ.get(name):
+            os.environ[name] = str(Path(value).expanduser().resolve())
+    runs = needed_by(paths, parameters)
+    missing = [run for run in runs if not find(run, mine=True) and not lacks(run)]
+    if missing:  # files that are not there are noticed before anything is timed
+        datasets(missing[0], parameters.data_root or None)
+    cost = forecast(runs, parameters, paths, execution)
+    print(f"{parameters.setting}: {cost}", flush=True)
+    if missing and (side_by_side(parameters, execution) > 1 or execution != Execution()):
+        # the longest first, so that all end at about the same time
+        train(sorted(missing, key=lambda run: -cost.seconds[run.name]), parameters, execution)
+    failed = []
+    for path in paths:
+        print(f"{path.stem} ...", flush=True)
+        began, problem = time.monotonic(), _execute(path, folder / path.name, dataclasses.asdict(parameters))
+        print(f"{path.stem}: {problem or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
+        failed += [path.stem] if problem else []
+    index = write_index(folder)
+    if failed:
+        raise NotebooksFailedError(f"failed: {', '.join(failed)}; the executed copies in {folder} show the errors")
+    return index
+
+
+def _execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
+    """Run one notebook; returns what went wrong in one line, or nothing."""
+    output.with_suffix(".csv").unlink(missing_ok=True)  # a table must not outlive the notebook that made it
+    how = {"engine_name": "strict", "kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        partial = Path(folder) / output.name
+        try:  # what the cells print is shown while they run: training takes minutes
+            papermill.execute_notebook(path, partial, parameters, stdout_file=sys.stdout, **how)
+        except PapermillExecutionError as error:
+            return f"{error.ename}: {error.evalue}".splitlines()[0]
+        except (ValueError, DeadKernelError) as error:
+            return str(error)
+        finally:
+            if partial.exists():
+                partial.replace(output)
+    return ""
+
+
+def write_index(folder: Path) -> Path:
+    """`index.md`: every executed notebook in the folder, with its parameters, table, duration and outcome."""
+    lines = ["# Reproduced", "", "| notebook | parameters | table | seconds | outcome |", "|---|---|---|---|---|"]
+    for path in sorted(folder.glob("*.ipynb")):
+        done = nbformat.read(path, as_version=4)
+        facts = done.metadata["papermill"]
+        settings = ", ".join(f"{name} = {value}" for name, value in facts["parameters"].items() if name != "data_root")
+        table = f"[CSV]({path.stem}.csv)" if path.with_suffix(".csv").is_file() else ""
+        lines.append(
+            f"| [{path.stem}]({path.name}) | {settings} | {table} | {facts['duration'] or 0:.0f} | {_outcome(done)} |"
+        )
+    return write_text(folder / "index.md", "\n".join([*lines, ""]))
+
+
+def _outcome(notebook: Any) -> str:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    errors = [f"{o.ename}: {o.evalue}".splitlines()[0] for o in outputs if o.output_type == "error"]
+    return errors[0].replace("|", "/") if errors else "done"

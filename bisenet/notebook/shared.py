@@ -1,0 +1,280 @@
+"""What the notebooks share: parameters checked in one place, results to show and to save, a live loss curve."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+
+from bisenet import cost, paper
+from bisenet.config import Size, choose
+from bisenet.cost import variant_cost
+from bisenet.data import DATASETS, open_dataset
+from bisenet.data.miniature import SIZES as MINIATURES
+from bisenet.dataset import PairDataset
+from bisenet.evaluate import predict
+from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
+from bisenet.inference import engines
+from bisenet.model import BiSeNetV2
+from bisenet.paper import SCALES, Row
+from bisenet.report import ablations, benchmarks, charts
+from bisenet.runs.plan import Run, plan, words
+from bisenet.runs.store import Record, output_folder, weights_path
+from bisenet.runs.testing import load_for
+from bisenet.runs.training import find_or_train_all
+from bisenet.speed import bench, peers, timings, training_steps, ways
+from bisenet.speed.machine import device_here
+from bisenet.train import Progress, print_progress
+
+# Networks that are timed in every engine when a notebook asks for it; `python -m bisenet bench` times more.
+COMPARED = ("BiSeNetV2", "ENet", "Fast-SCNN", "LR-ASPP")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """The parameters that every notebook has; ValueError says which one is wrong and what it may be."""
+
+    dataset: str = "streets"
+    scale: str = "smoke"
+    seeds: Sequence[int] = (0,)
+    train: bool = False
+    data_root: str = ""
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        choose("dataset", self.dataset, DATASETS)
+        choose("scale", self.scale, SCALES)
+        seeds: Any = self.seeds
+        if not isinstance(seeds, (list, tuple)) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
+            raise ValueError(
+                f"seeds is {seeds!r}, it must be a list of non-negative integers (papermill: -y 'seeds: [0, 1]')"
+            )
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds is {seeds!r}, each may stand there once: two equal runs are no spread")
+        if type(self.train) is not bool:
+            raise ValueError(f"train is {self.train!r}, it must be a boolean (papermill: -y 'train: true')")
+        for name in ("data_root", "weights"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name} is {value!r}, it must be a path as text, empty for the default")
+
+    @property
+    def setting(self) -> str:
+        return f"{self.dataset}, {self.scale}"
+
+
+class LiveCurve:
+    """A watcher for `train.fit`: one figure and one status line, updated in place."""
+
+    def __init__(self) -> None:
+        self.figure, self.axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
+        plt.close(self.figure)  # shown by the handle only
+        self.handle = display(self.figure, display_id=True)
+
+    def __call__(self, progress: Progress) -> None:
+        self.axes.clear()
+        charts.loss_curve(progress.losses, self.axes)
+        left = f"{progress.seconds_left:.0f} s left" if progress.seconds_left else "done"
+        self.axes.set_title(f"iteration {progress.done} of {progress.iterations}, {left}", fontsize=9)
+        self.handle.update(self.figure)
+
+
+def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
+    """The records of some rows, by row id, and their table (`ablations.comparison`).
+
+    With `train` what you have not trained yet is trained first. The GFLOPs are counted anew.
+    """
+    records = collect(rows, parameters)
+    gflops = {row.id: variant_cost(row.model).gflops for row in rows}
+    return records, ablations.comparison(rows, records, gflops)
+
+
+def speeds(parameters: Parameters) -> tuple[dict[str, Record], dict[str, pd.DataFrame]]:
+    """Records of speed and their tables (`timings.measured`), by title: those that came with the repository.
+
+    Of the networks as PyTorch runs them; other engines are in `our_speeds`. With `train` all networks are timed now,
+    as long as `bench.EFFORT` has it for the scale. The GFLOPs are counted anew. Without any record there is one table
+    that says "not run".
+    """
+    folder = bench.shipped_folder()
+    if parameters.train:
+        folder = output_folder(parameters.dataset, parameters.scale) / "speed"
+        bench.bench(folder=folder, **bench.EFFORT[parameters.scale])
+    records = {title: of for title, of in bench.records(folder).items() if of["engine"] == bench.EAGER}
+    gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
+    found = records or {"this machine": {"networks": {}}}
+    return records, {title: timings.measured(record, gflops) for title, record in found.items()}
+
+
+def our_speeds(
+    parameters: Parameters,
+) -> tuple[dict[str, Record], dict[str, Record], dict[str, Record]]:
+    """Records that came with the repository: of `ways.compare` and `training_steps.compare` by place, others by title.
+
+    With `train` our ways and our training step are timed now, and each engine on the networks `COMPARED`.
+    """
+    folder = bench.shipped_folder()
+    if parameters.train:
+        folder = output_folder(parameters.dataset, parameters.scale) / "engines"
+        training_steps.compare(folder=folder / "pace", **training_steps.EFFORT[parameters.scale])
+        ways.compare(folder=folder / "ways", **ways.EFFORT[parameters.scale])
+        for engine in (name for name in engines.ENGINES if not engines.why_not(name, "fp32", device_here())):
+            bench.bench(COMPARED, engine=engine, folder=folder, **bench.EFFORT[parameters.scale])
+    return ways.records(folder), training_steps.records(folder), bench.records(folder)
+
+
+def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[Record]]:
+    """The records of some rows, by row id; with `train` what you have not trained yet is trained first."""
+    what = (rows, parameters.dataset, parameters.scale, parameters.seeds)
+    root = parameters.data_root or None
+    return find_or_train_all(*what, train=parameters.train, data_root=root, watch=print_progress)
+
+
+def compare(name: str, parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
+    """The records of the paper's own networks in Table 7, 8 or 9, and its table with ours (`benchmarks.beside`)."""
+    records = collect(list(paper.ours(name).values()), parameters)
+    return records, benchmarks.beside(name, records)
+
+
+def takes(name: str, parameters: Parameters) -> pd.DataFrame:
+    """What a run of each of the paper's own networks in a table takes, exactly: one line a network.
+
+    GFLOPs by the paper's rule of one image in evaluation, at the sizes of the recipe; parameters of inference.
+    """
+    lines = {}
+    for method, row in paper.ours(name).items():
+        run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+        with torch.device("meta"):
+            network = BiSeNetV2(run.model)
+        of_image = cost.measure(network, run.training.test_size)
+        lines[method] = {
+            "GFLOPs an image": f"{of_image.gflops:.2f}",
+            "parameters": f"{of_image.parameters:,}",
+            "images shown in training": f"{run.training.iterations * run.training.batch:,}",
+            "begins with": f"{run.base.row}, {run.base.dataset}, {run.base.scale}" if run.base else "random weights",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def commands(name: str, parameters: Parameters) -> None:
+    """Print what makes our numbers of a table, in order: rehearsals, the forecast, what a row begins with, the runs."""
+    setting = f"--dataset {parameters.dataset} --scale {parameters.scale}"
+    rows = paper.ours(name).values()
+    lines = [f"rehearse --row {row.id} {setting}" for row in rows if not row.base and parameters.dataset in MINIATURES]
+    lines.append(f"plan --only {name} {setting}")
+    planned = [plan(row, parameters.dataset, parameters.scale, seed) for seed in parameters.seeds for row in rows]
+    lines += [f"{' '.join(words(run.base))}{_root(run.base.dataset)}" for run in planned if run.base]
+    seeds = " ".join(map(str, parameters.seeds))
+    lines.append(f"reproduce --only {name} {setting} --seeds {seeds}{_root(parameters.dataset)}")
+    for line in lines:
+        print(f"python -m bisenet {line}")
+
+
+def _root(dataset: str) -> str:
+    return f" --data-root {dataset.upper()}" if DATASETS[dataset].needs_files else ""
+
+
+def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> list[np.ndarray]:
+    """Class maps (H, W) of images (H, W, 3) by the network of a row; none where there is none.
+
+    With `train` it is yours, of the first seed; otherwise the one that came with the repository, which knows the
+    embedded scenes and is of the row `table_2.ohem`.
+    """
+    run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+    path, protocol = weights_path(run), run.training.protocol
+    if not parameters.train:
+        if (row.id, run.dataset) != ("table_2.ohem", "streets"):
+            return []
+        path, protocol = SHIPPED_WEIGHTS, "full"  # it was trained on pictures at their own size
+    elif not path.is_file():
+        return []
+    print(f"{row.id}: {'the shipped weights' if path == SHIPPED_WEIGHTS else 'yours'}")
+    return _class_maps(path, images, parameters, protocol)
+
+
+def segment_with_given(images: Sequence[np.ndarray], parameters: Parameters) -> dict[str, list[np.ndarray]]:
+    """Class maps by the network of the parameter `weights`, by the name of its file; empty without one.
+
+    It sees images at their own size.
+    """
+    if not parameters.weights:
+        return {}
+    return {Path(parameters.weights).stem: _class_maps(parameters.weights, images, parameters, "full")}
+
+
+def _class_maps(
+    weights: str | Path, images: Sequence[np.ndarray], parameters: Parameters, protocol: str
+) -> list[np.ndarray]:
+    model, device = load_for(weights, parameters.dataset)
+    size = paper.recipe(parameters.dataset, parameters.scale).test_size
+    scores = (predict(model, image, size, device, protocol) for image in images)
+    return [of_image.argmax(1)[0].cpu().numpy() for of_image in scores]
+
+
+def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2]:
+    """The trained networks of some rows, by row id: yours with `train`, otherwise those that came with the repository.
+
+    Of the first seed, on the GPU if there is one; a row without weights is left out. A network that the parameter
+    `weights` names is shown alone, in the place of `table_2.bga`. ValueError for a data set that is not seen whole.
+    """
+    planned = [plan(row, parameters.dataset, parameters.scale, parameters.seeds[0]) for row in rows]
+    for run in planned:
+        _seen_whole(run)
+    if parameters.weights:
+        print(f"in the place of table_2.bga: {Path(parameters.weights).name}")
+        return {"table_2.bga": load_for(parameters.weights, parameters.dataset)[0]}
+    paths = {run.row: weights_path(run, mine=parameters.train) for run in planned}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
+
+
+def _seen_whole(run: Run) -> None:
+    """Features and maps are shown over the image, so the network must see all of it and nothing else."""
+    if run.training.protocol != "paper":
+        raise ValueError(
+            f"{run.dataset} is seen by protocol {run.training.protocol!r}; this notebook takes data sets that are "
+            "resized as a whole: streets, camvid, cityscapes"
+        )
+
+
+def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
+    """A trained network, images that it has not seen, and the size at which it sees them, (height, width).
+
+    With `train` it is that of your own run of Table 2's last row with the first of the seeds, trained first if need
+    be, on its test split and on the GPU if there is one; otherwise that of the repository, on embedded scenes. The
+    parameter `weights` names another one, for the test split of the data set. Prints which. ValueError for a data set
+    that is not seen whole (`_seen_whole`).
+    """
+    row = paper.row("table_2.ohem")
+    run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
+    _seen_whole(run)
+    if parameters.weights:
+        print(f"the weights {Path(parameters.weights).name}")
+        return load_for(parameters.weights, run.dataset)[0], _test_set(run, parameters), run.training.test_size
+    if parameters.train:
+        collect([row], dataclasses.replace(parameters, seeds=parameters.seeds[:1]))
+    else:
+        print("the weights that came with the repository, on embedded scenes")
+        return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
+    print(f"the weights of your run {run.name}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = BiSeNetV2.load(weights_path(run)).to(device)
+    return model, _test_set(run, parameters), run.training.test_size
+
+
+def _test_set(run: Run, parameters: Parameters) -> PairDataset:
+    options: dict[str, Any] = {"root": parameters.data_root or None, "size": run.training.image_size}
+    return open_dataset(run.dataset, run.training.test_split, **options)
+
+
+def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:
+    """Write what was regenerated as CSV, beside the executed notebook; with `train = False` nothing is written."""
+    for name, table in tables.items() if parameters.train else ():
+        path = ablations.save(table, name, output_folder(parameters.dataset, parameters.scale))
+        print(f"written: {path.name}")

@@ -1,0 +1,1 @@
+"""From records to tables, verdicts, charts, and the page of results."""

@@ -1,0 +1,258 @@
+"""From records to the tables of the ablations. Nothing here trains or runs a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bisenet import paper
+from bisenet.boundaries import RADIUS
+from bisenet.evaluate import iou, miou
+from bisenet.paper import BASES, Row
+from bisenet.report.verdict import NOT_RUN, Gain, gain, rank_correlation
+
+NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
+
+Records = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float]) -> pd.DataFrame:
+    """One line a row of a table of the paper: mIoU, what it gains over the base of the table, GFLOPs.
+
+    `miou_ours` and `miou_std` are mean and sample standard deviation over the n seeds recorded, in percent;
+    `gain_low` to `gain_high` is the 95 % interval of the gain (`verdict.gain`). NaN where there are too few, and where
+    the paper prints no number. `records` and `gflops` are by row id.
+    """
+    base = next(row for row in rows if row.name == BASES[rows[0].table])
+    lines = []
+    for row in rows:
+        mean, std, n = spread(scores(records.get(row.id, ())))
+        gained = Gain(math.nan) if row is base else gain_over(row, base, records)
+        lines.append(
+            {
+                "row": row.name,
+                "miou_paper": row.miou,
+                "miou_ours": mean,
+                "miou_std": std,
+                "n": n,
+                "gain_paper": math.nan if row is base else row.miou - base.miou,
+                "gain": gained.points,
+                "gain_low": gained.low,
+                "gain_high": gained.high,
+                "gflops_paper": row.gflops,
+                "gflops_ours": gflops[row.id],
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def scores(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray], float] = miou) -> list[float]:
+    """A score of each record, by default its mIoU in percent."""
+    return [score(np.array(record["confusion"])) for record in records]
+
+
+def gain_over(row: Row, base: Row, records: Records) -> Gain:
+    """What a row gains over another, in points of mIoU."""
+    return gain(scores(records.get(row.id, ())), scores(records.get(base.id, ())))
+
+
+def gains(table: pd.DataFrame) -> list[Gain]:
+    """The gains of a table of `comparison`, one for each row."""
+    return [Gain(*line) for line in table[["gain", "gain_low", "gain_high"]].itertuples(index=False)]
+
+
+def claims(records: Records, tables: Sequence[str] = paper.TABLES) -> pd.DataFrame:
+    """What the paper claims of its ablations and what is seen here, one line a claim (`paper.claims`) of some tables.
+
+    Columns `claim, said, of, paper, here, low, high, verdict`: gains in points of mIoU, ours with the 95 % interval.
+    """
+    lines = []
+    for said in paper.claims():
+        better, worse = paper.row(said["better"]), paper.row(said["worse"])
+        if better.table not in tables:
+            continue
+        here = gain_over(better, worse, records)
+        numbers = (better.miou - worse.miou, here.points, here.low, here.high)
+        lines.append((said["claim"], said["said"], f"{better.id} - {worse.name}", *numbers, told(here)))
+    return pd.DataFrame(lines, columns=["claim", "said", "of", "paper", "here", "low", "high", "verdict"])
+
+
+def told(here: Gain) -> str:
+    """What is seen of a claim that something gains: it "holds" or "fails" where the gain is resolved, by its sign."""
+    if here.verdict != "resolved":
+        return here.verdict
+    return "holds" if here.points > 0 else "fails"
+
+
+def show_claims(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `claims` for reading."""
+    intervals = [Gain(*line).interval for line in table[["here", "low", "high"]].itertuples(index=False)]
+    shown = table[["claim", "said", "of"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
+    shown["here"] = [number(gained, sign="+") for gained in table["here"]]
+    shown["95 % interval"], shown["verdict"] = intervals, table["verdict"]
+    return shown.set_index("claim")
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean and sample standard deviation of n values, NaN where there are too few; and n."""
+    n = len(values)
+    return float(np.mean(values)) if n else math.nan, float(np.std(values, ddof=1)) if n > 1 else math.nan, n
+
+
+def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
+    """mIoU near the boundaries of the labels and elsewhere, one line a row and place: `row, place, scores`.
+
+    `scores` is a list, in percent, of those of the seeds whose records count the two apart, by today's radius.
+    """
+    lines = []
+    for row in rows:
+        counted = [r for r in records.get(row.id, ()) if r.get("near_boundaries", {}).get("radius") == RADIUS]
+        near = [np.array(record["near_boundaries"]["confusion"]) for record in counted]
+        far = [np.array(record["confusion"]) - of_near for record, of_near in zip(counted, near, strict=True)]
+        lines += [(row.name, place, [*map(miou, of)]) for place, of in (("near", near), ("elsewhere", far))]
+    return pd.DataFrame(lines, columns=["row", "place", "scores"])
+
+
+def over_row(places: pd.DataFrame, name: str) -> pd.DataFrame:
+    """What the row `name` of `by_place` gains over each other row: `place, over, gain, 95 % interval, verdict`."""
+    lines = []
+    for place, table in places.groupby("place", sort=False):
+        of_row = dict(zip(table["row"], table["scores"], strict=True))
+        best = of_row.pop(name)
+        for over, of_over in of_row.items():
+            gained = gain(best, of_over)
+            lines.append((place, over, number(gained.points, sign="+"), gained.interval, gained.verdict))
+    return pd.DataFrame(lines, columns=["place", "over", "gain", "95 % interval", "verdict"])
+
+
+def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str, str]:
+    """Is the row `better` of `by_place` better at a place than the row `worse`? `here, 95 % interval, verdict`."""
+    of_row = places[places["place"] == place].set_index("row")["scores"]
+    here = gain(of_row[better], of_row[worse])
+    return {"here": number(here.points, sign="+"), "95 % interval": here.interval, "verdict": told(here)}
+
+
+def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame:
+    """The table for reading: numbers as text, "not run" where nothing is recorded, gains over the base of the table.
+
+    `setting` says what "ours" was trained on, such as "streets, short".
+    """
+    base = BASES[rows[0].table]
+    ours = [score_text(*line) for line in zip(table["miou_ours"], table["miou_std"], table["n"], strict=True)]
+    over = {row.name: row.label for row in rows}[base]
+    of_row = list(zip(rows, gains(table), strict=True))
+    return pd.DataFrame(
+        {
+            "mIoU % paper (Cityscapes val)": table["miou_paper"].map(number),
+            f"mIoU % ours ({setting})": ours,
+            "n": table["n"].astype(str),
+            f"paper's gain over {over}": [number(gained, sign="+") for gained in table["gain_paper"]],
+            "our gain": ["" if row.name == base else number(gained.points, sign="+") for row, gained in of_row],
+            "95 % interval": [gained.interval for _, gained in of_row],
+            "verdict": ["" if row.name == base else gained.verdict for row, gained in of_row],
+            "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
+            "GFLOPs ours": table["gflops_ours"].map(number),
+        }
+    ).set_index(pd.Index([row.label for row in rows], name="row"))
+
+
+def score_text(mean: float, std: float, n: int) -> str:
+    return NOT_RUN if not n else f"{mean:.2f}" + (f" ± {std:.2f}" if n > 1 else "")
+
+
+def number(value: float, decimals: int = 2, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
+
+
+def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str) -> pd.DataFrame:
+    """paper | ours | difference | why, first for the GFLOPs, then for the gains over the base of the table."""
+    base = BASES[rows[0].table]
+    lines: list[tuple[str, ...]] = []
+    for row, ours in zip(rows, table["gflops_ours"], strict=True):
+        if not math.isnan(row.gflops):
+            percent = f"{100 * (ours / row.gflops - 1):+.2f} %"
+            printed = number(row.gflops, row.gflops_decimals)
+            lines.append(("GFLOPs", row.label, printed, number(ours), percent, gflops_verdict(row, ours)))
+    what = f"mIoU gain over { ({row.name: row.label for row in rows}[base]) }"
+    for row, gained, printed in zip(rows, gains(table), table["gain_paper"], strict=True):
+        if row.name == base or math.isnan(printed):
+            continue
+        numbers = [number(value, sign="+") for value in (printed, gained.points, gained.points - printed)]
+        lines.append((what, row.label, *numbers, _why(gained, printed, dataset, scale)))
+    return pd.DataFrame(lines, columns=["what", "row", "paper", "ours", "difference", "why"]).set_index(["what", "row"])
+
+
+def gflops_verdict(row: Row, ours: float) -> str:
+    """Whether a count agrees with the printed one: in every printed digit, within 0.1 %, or "open"."""
+    if f"{ours:.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}":
+        return "equal to the printed digit"
+    return "within 0.1 %" if abs(ours / row.gflops - 1) <= 1e-3 else "open: see gflops_ledger"
+
+
+def _why(gained: Gain, printed: float, dataset: str, scale: str) -> str:
+    if math.isnan(gained.points):
+        return f"no record for {dataset}, {scale}"
+    other = [*(["data"] if dataset != "cityscapes" else []), *(["budget"] if scale != "paper" else [])]
+    return gained.beside(printed) + (f"; other {' and '.join(other)}" if other else "")
+
+
+def order(table: pd.DataFrame) -> str:
+    """How far our column of mIoU has the order of the paper's, as a sentence (`verdict.rank_correlation`)."""
+    both, what = table[["miou_paper", "miou_ours"]].dropna(), "rank correlation with the paper's mIoU"
+    if len(both) < 3:
+        return f"{what}: it takes three rows, recorded: {len(both)}"
+    if both["miou_ours"].nunique() == 1:
+        return f"{what}: undefined, all of ours are equal"
+    found = rank_correlation(both["miou_paper"].tolist(), both["miou_ours"].tolist())
+    interval = "" if math.isnan(found.low) else f"95 % interval {found.low:+.2f} to {found.high:+.2f}, "
+    return f"{what} over {len(both)} rows: {found.rho:+.2f} ({interval}p = {found.chance:.3f})"
+
+
+def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> pd.DataFrame:
+    """IoU in percent of each class (lines) for each row (columns), mean over the seeds recorded."""
+    columns = {
+        row.label: 100
+        * pd.DataFrame([iou(np.array(record["confusion"])) for record in records[row.id]]).mean().to_numpy()
+        for row in rows
+        if records.get(row.id)
+    }
+    return pd.DataFrame(columns, index=pd.Index(classes, name="class")).round(1)
+
+
+def provenance(records: Records) -> pd.DataFrame:
+    """Where each number comes from, one line a run."""
+    lines = [
+        {
+            "row": id,
+            "seed": record["seed"],
+            "iterations": record["training"]["iterations"],
+            "batch": record["training"]["batch"],
+            "train / test images": f"{record['images']['train']} / {record['images']['test']}",
+            "files": record["source"],  # which kind, and how many if not all
+            "protocol": record["training"].get("protocol", "paper"),  # older records have none
+            "seen at": "x".join(map(str, record["training"]["test_size"])),
+            "parts of a batch": process.get("accumulation", 1),
+            "precision": process["precision"],
+            "device": process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads"),
+            "minutes": f"{record['seconds']['train'] / 60:.1f}",
+            "processes": len(record["processes"]),
+            "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
+        }
+        for id, of_row in records.items()
+        for record in of_row
+        for process in record["processes"][-1:]
+    ]
+    return pd.DataFrame(lines)
+
+
+def save(table: pd.DataFrame, name: str, folder: Path) -> Path:
+    """Write a table as CSV, numbers unrounded to eight digits; returns the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.csv"
+    table.to_csv(path, index=False, float_format="%.8g")
+    return path

@@ -1,0 +1,154 @@
+"""What a reproduction will cost, before it starts: distinct runs, hours and memory, from a few timed steps here.
+
+A network is timed at the batch and size of its recipe, or, where that would take long, at fewer pixels, and the time
+is taken to grow with the pixels. Reading the data is not timed: the forecast holds if they keep up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from bisenet import paper
+from bisenet.data import DATASETS
+from bisenet.evaluate import predict
+from bisenet.execution import Execution
+from bisenet.runs.memory import Trial, attempt
+from bisenet.runs.plan import Run, plan
+from bisenet.runs.provenance import describe_device
+from bisenet.runs.store import find
+from bisenet.runs.training import lacks
+
+
+def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
+    """The distinct runs of some tables: a row that stands in several of them is one run."""
+    distinct: dict[str, Run] = {}
+    rows_of = [paper.table(name) if name in paper.TABLES else paper.ours(name).values() for name in tables]
+    for row in (row for rows in rows_of for row in rows):
+        for run in (plan(row, dataset, scale, seed) for seed in seeds):
+            distinct.setdefault(run.hash, run)
+    return list(distinct.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """`runs` are all, `seconds` (on one device) and `memory` (bytes of a training step on each device) by name those
+    that are still to be trained.
+    """
+
+    runs: list[Run]
+    recorded: int
+    lacking: int  # the weights that they begin with are not on this machine
+    seconds: dict[str, float]
+    memory: dict[str, float]
+    overhead: float  # seconds beside the runs: notebooks, processes, and the forecast itself
+    device: str
+    devices: int
+
+    @property
+    def hours(self) -> float:
+        return (sum(self.seconds.values()) / self.devices + self.overhead) / 3600
+
+    def __str__(self) -> str:
+        line = f"{len(self.runs)} distinct runs, {self.recorded} recorded, {len(self.seconds)} to train"
+        if self.lacking:
+            line += f", {self.lacking} without the weights that they begin with"
+        if not self.seconds:
+            return line
+        widest = max(self.memory, key=lambda name: self.memory[name])
+        many = f"{self.devices} times " if self.devices > 1 else ""
+        line += f"; if the data keep up about {_duration(self.hours)} on {many}{self.device}"
+        return f"{line}; about {self.memory[widest] / 2**30:.1f} GiB for a step of {widest}"
+
+    def table(self) -> pd.DataFrame:
+        """One line for each run that is still to be trained."""
+        lines = [(name, _duration(s / 3600), f"{self.memory[name] / 2**30:.1f}") for name, s in self.seconds.items()]
+        return pd.DataFrame(lines, columns=["run", "time on one device", "GiB"])
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{60 * hours:.1f} minutes" if 60 * hours >= 1 else f"{3600 * hours:.1f} seconds"
+
+
+def forecast_runs(
+    runs: list[Run], execution: Execution, *, notebooks: int, reading: float, processes: int = 1
+) -> Forecast:
+    """Time the runs that have no record of yours, on one device.
+
+    `notebooks` is how many will be started, `reading` the seconds that their cells take beside training,
+    `processes` how many runs are trained at a time.
+    """
+    began = time.perf_counter()
+    missing = [run for run in runs if not find(run, mine=True)]
+    able = [run for run in missing if not lacks(run)]
+    alone = execution.alone()
+    fabric = alone.fabric()
+    timings = {key: _timed(run, fabric) for key, run in {_kind(run): run for run in able}.items()}
+    described = describe_device(fabric.device)
+    device = described.get("gpu") or f"{described['cpu']}, {torch.get_num_threads()} threads"
+    if fabric.device.type == "cuda":
+        torch.cuda.empty_cache()  # the notebooks will need it
+    devices = execution.devices * execution.num_nodes
+    starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
+    overhead = starts * _start() + reading + time.perf_counter() - began if able else 0.0
+    return Forecast(
+        runs=runs,
+        recorded=len(runs) - len(missing),
+        lacking=len(missing) - len(able),
+        seconds={run.name: timings[_kind(run)][0] for run in able},
+        memory={run.name: timings[_kind(run)][1].need(devices, execution.accumulation) for run in able},
+        overhead=overhead,
+        device=f"{device}, {alone.resolved_precision}",
+        devices=devices * processes,
+    )
+
+
+def _kind(run: Run) -> tuple[object, object]:
+    return run.model, run.training
+
+
+def _timed(run: Run, fabric: Fabric) -> tuple[float, Trial]:
+    """Seconds of a whole run on one device, and the small step that says so."""
+    training, began = run.training, time.perf_counter()
+    trial = attempt(run.model, training, fabric)
+    first = _clock(fabric) - began
+    a_step = min(_seconds(trial.step, fabric) for _ in range(2))
+    trial.model.eval()
+    picture = np.zeros((*(training.image_size or training.test_size), 3), dtype=np.uint8)
+
+    def test() -> Tensor:
+        return predict(trial.model, picture, training.test_size, fabric.device, training.protocol).argmax(1)
+
+    a_test = min(_seconds(test, fabric) for _ in range(2))
+    tests = training.test_images or DATASETS[run.dataset].splits[training.test_split]
+    return first + trial.factor * a_step * (training.iterations - 1) + a_test * tests, trial
+
+
+def _clock(fabric: Fabric) -> float:
+    if fabric.device.type != "cpu":
+        torch.accelerator.synchronize(fabric.device)
+    return time.perf_counter()
+
+
+def _seconds(call: Callable[[], object], fabric: Fabric) -> float:
+    began = _clock(fabric)
+    call()
+    return _clock(fabric) - began
+
+
+def _start() -> float:
+    """Seconds that a notebook takes to start: a fresh interpreter with what the notebooks import."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import bisenet.notebook.shared"], check=True)
+    return time.perf_counter() - began

@@ -1,0 +1,105 @@
+"""The whole way of a run, at its real size but for a few iterations, on a miniature of the data set.
+
+What a user of the licensed data would meet after a day is met after minutes: too little memory, a disk that is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+
+from bisenet import paper
+from bisenet.config import choose
+from bisenet.data import miniature
+from bisenet.execution import Execution
+from bisenet.runs import memory
+from bisenet.runs.plan import Run, plan
+from bisenet.runs.store import Record, weights_path
+from bisenet.runs.testing import predictions
+from bisenet.runs.training import find_or_train
+from bisenet.train import Progress
+
+IMAGES = {"cityscapes": {"train": 4, "val": 2, "test": 2}, "camvid": {"train": 2, "val": 2, "test": 2}}
+IMAGES["cocostuff"] = {"train": 4, "test": 2}
+
+
+def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, execution: Execution) -> None:
+    """Train, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind."""
+    choose("data set with a miniature", dataset, IMAGES)
+    if iterations < 2:
+        raise ValueError(f"iterations is {iterations}, a rehearsal takes two at least: the first is slow")
+    run = plan(row, dataset, scale, 0)
+    training, whole = dataclasses.replace(run.training, iterations=iterations), run.training.iterations
+    run = dataclasses.replace(run, scale="rehearsal", training=training)
+    fabric = execution.fabric()
+    say = print if fabric.is_global_zero else _silence
+    execution = _fitting(run, execution, fabric, say)
+    with tempfile.TemporaryDirectory() as folder, _results_in(folder), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* is not the whole data set")
+        miniature.make(dataset, Path(folder) / dataset, IMAGES[dataset])
+        say(f"{dataset}: {sum(IMAGES[dataset].values())} embedded scenes in its layout")
+        moments = [time.monotonic()]
+
+        def watch(progress: Progress) -> None:
+            moments.append(time.monotonic())
+
+        record = find_or_train(run, data_root=Path(folder) / dataset, execution=execution, watch=watch)
+        if fabric.is_global_zero:
+            _report(run, record, moments, whole, fabric.device)
+            _export(run, Path(folder))
+
+
+def _silence(*words: object) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _results_in(folder: str) -> Iterator[None]:
+    """A rehearsal is no result: it goes to a folder of its own."""
+    before = os.environ.get("BISENET_RESULTS")
+    os.environ["BISENET_RESULTS"] = folder
+    try:
+        yield
+    finally:
+        del os.environ["BISENET_RESULTS"]
+        if before is not None:
+            os.environ["BISENET_RESULTS"] = before
+
+
+def _fitting(run: Run, execution: Execution, fabric: Fabric, say: Callable[[str], None]) -> Execution:
+    """The execution with a batch in as many parts as the memory of the devices demands."""
+    has, training, devices = memory.free(fabric), run.training, fabric.world_size
+    trial = memory.attempt(run.model, training, fabric)
+    need = trial.need(devices, execution.accumulation)
+    share, size = training.batch // devices // execution.accumulation, "x".join(map(str, training.input_size))
+    free = "" if has is None else f", {has / 2**30:.1f} are free"
+    say(f"a step of {share} images of {size} should take {need / 2**30:.1f} GiB on each device{free}")
+    if has is None or need <= has or not (parts := memory.fitting(trial, training.batch // devices, devices, has)):
+        return dataclasses.replace(execution, checkpoint_every=1)  # so that each iteration is seen
+    say(f"so a batch passes in {parts} parts: give --accumulation {parts} to train, plan and reproduce too")
+    return dataclasses.replace(execution, checkpoint_every=1, accumulation=parts)
+
+
+def _report(run: Run, record: Record, moments: list[float], whole: int, device: torch.device) -> None:
+    done, pace = run.training.iterations, (moments[-1] - moments[1]) / (len(moments) - 2)
+    print(f"{done} iterations in {moments[-1] - moments[0]:.0f} s, after the first {pace:.2f} s each; ", end="")
+    print(f"{record['images']['test']} images tested in {record['seconds']['evaluate']:.1f} s, ", end="")
+    print(f"protocol {run.training.protocol!r}")
+    print(f"at this pace the {whole:,} iterations of the recipe take {whole * pace / 3600:,.1f} hours")
+    print(f"peak memory: {memory.peak(device) / 2**30:.1f} GiB")
+
+
+def _export(run: Run, folder: Path) -> None:
+    if run.dataset == "cityscapes":
+        on_test = dataclasses.replace(run.training, test_split="test")
+        paths = predictions(weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
+        print(f"for the test server: {', '.join(path.name for path in paths)}")

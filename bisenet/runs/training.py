@@ -1,0 +1,229 @@
+"""From a run to its record: find it, or train the network and write one."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from lightning.fabric import Fabric
+
+from bisenet import paper
+from bisenet.backbones import imagenet_weights, load_imagenet
+from bisenet.boundaries import RADIUS
+from bisenet.config import plain
+from bisenet.data import DATASETS, open_dataset
+from bisenet.dataset import PairDataset
+from bisenet.evaluate import evaluate_by_place
+from bisenet.execution import Execution, synchronises
+from bisenet.files import write_json
+from bisenet.model import BiSeNetV2
+from bisenet.runs import memory
+from bisenet.runs.plan import Run, plan, words
+from bisenet.runs.provenance import describe_device, git_state, versions
+from bisenet.runs.store import Record, check_writable, find, results_folder, run_folder, weights_path
+from bisenet.runs.testing import used_images
+from bisenet.runs.transfer import carry_over, fingerprint
+from bisenet.train import Watcher, fit
+
+
+def find_or_train(
+    run: Run,
+    *,
+    data_root: str | Path | None = None,
+    weights: str | Path | None = None,
+    execution: Execution | None = None,
+    watch: Watcher | None = None,
+) -> Record:
+    """The record of a run of yours: found, or else trained (or taken up where it was interrupted).
+
+    `weights` is the file with which a run begins whose `training.initial` says so (`bisenet.runs.transfer`); those of a
+    base are found. A second process that asks for the same run waits until the first is done and then finds its record.
+    """
+    execution = execution or Execution()
+    if not execution.several and (record := find(run, mine=True)):
+        return _of_these_files(record, run, data_root)
+    run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
+    if run.training.pretrained:
+        imagenet_weights(run.model.backbone)  # so are weights that are not there
+    if run.base:
+        if missing := lacks(run):
+            raise ValueError(f"{run.name} cannot begin. {missing}")
+        weights = weights_path(run.base)
+    elif run.training.initial != (fingerprint(weights) if weights else ""):
+        raise ValueError(f"{run.name} begins with the weights {run.training.initial or 'of nobody'}, given: {weights}")
+    train_set, test_set = datasets(run, data_root)
+    check_writable(run_folder(run))
+    fabric = execution.fabric()
+    with exclusive(run, fabric):
+        if record := find(run, mine=True):
+            return _of_these_files(record, run, data_root)
+        return _train(run, execution, fabric, (train_set, test_set), weights, watch)
+
+
+def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
+    """The record, if it is of the same kind of files as those in `data_root`, and of as many; or if none are there."""
+    try:
+        source = _source(*datasets(run, data_root))
+    except FileNotFoundError:
+        if data_root:
+            raise
+        return record
+    if source != record["source"]:
+        raise ValueError(
+            f"{run.name} is recorded from: {record['source']}; there is now: {source}; set BISENET_RESULTS to another "
+            "folder to run it on both"
+        )
+    return record
+
+
+def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairDataset]:
+    """Training and test set of a run."""
+    training = run.training
+    splits = (training.train_split, training.test_split)
+    first, second = (open_dataset(run.dataset, s, root=data_root, size=training.image_size) for s in splits)
+    if not (first.labelled and second.labelled):
+        raise ValueError(f"{run.dataset} keeps the labels of test to itself: train and evaluate on other splits")
+    return first, second
+
+
+def _source(train_set: PairDataset, test_set: PairDataset) -> str:
+    """What kind of files both sets are, and how many are there if not all."""
+    return "; ".join(dict.fromkeys((train_set.source, test_set.source)))
+
+
+def find_or_train_all(
+    rows: Iterable[paper.Row], dataset: str, scale: str, seeds: Iterable[int], *, train: bool, **options: Any
+) -> dict[str, list[Record]]:
+    """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`).
+
+    A row that begins with weights is left out, with the reason, where these are not on this machine (`lacks`).
+    """
+    runs = {row.id: [plan(row, dataset, scale, seed) for seed in seeds] for row in rows}
+    if train:
+        records = {id: [_announced(run, **options) for run in of_row] for id, of_row in runs.items()}
+    else:
+        records = {id: [find(run, mine=False) for run in of_row] for id, of_row in runs.items()}
+    return {id: [record for record in of_row if record] for id, of_row in records.items()}
+
+
+def _announced(run: Run, **options: Any) -> Record | None:
+    recorded = find(run, mine=True)
+    if not recorded and (missing := lacks(run)):
+        print(f"{run.name}: not run. {missing}", flush=True)
+        return None
+    print(f"{run.name}: {'recorded' if recorded else 'training'}", flush=True)
+    return find_or_train(run, **options)
+
+
+def lacks(run: Run) -> str:
+    """Why a run cannot begin with the weights that it should begin with on this machine, or nothing."""
+    if run.base and run.base.dataset == run.dataset:
+        return f"It begins with weights from {run.dataset}, so it is for other data sets."
+    if run.base and not weights_path(run.base).is_file():
+        return f"It begins with weights that are not there: python -m bisenet {' '.join(words(run.base))}"
+    try:
+        if run.training.pretrained:
+            imagenet_weights(run.model.backbone)
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
+
+
+@contextlib.contextmanager
+def exclusive(run: Run, fabric: Fabric) -> Iterator[None]:
+    """One process at a time; the lock goes with the process, even if it is killed.
+
+    A group of processes does not wait for another, since those behind its first would run into a time limit.
+    """
+    lock = FileLock(results_folder() / "runs" / f"{run.hash}.lock")
+    try:
+        if fabric.is_global_zero:
+            lock.acquire(timeout=0)
+    except Timeout:
+        if fabric.world_size > 1:
+            raise OSError(f"another process trains {run.name}; wait until it is done") from None
+        print(f"{run.name}: waiting for another process that trains it", flush=True)
+        lock.acquire()
+    try:
+        fabric.barrier()
+        yield
+    finally:
+        lock.release()
+
+
+def _train(
+    run: Run,
+    execution: Execution,
+    fabric: Fabric,
+    sets: tuple[PairDataset, PairDataset],
+    weights: str | Path | None,
+    watch: Watcher | None,
+) -> Record:
+    train_set, test_set = sets
+    process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
+    process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
+    memory.check(run.model, run.training, execution.accumulation, fabric)
+    model, initial = _beginning(run, weights)
+    if initial and fabric.is_global_zero:
+        print(f"{weights}: {initial}", flush=True)
+    checkpoint = run_folder(run) / "checkpoint.safetensors"
+    options: dict[str, Any] = {"checkpoint": checkpoint, "watch": watch, "process": process}
+    fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, **options)
+    if fabric.is_global_zero:  # before anything else can fail
+        model.save(run_folder(run) / "weights.safetensors")
+    began = time.monotonic()
+    images = used_images(test_set, run.training.test_images)
+    share = range(fabric.global_rank, images, fabric.world_size)
+    what = (model, test_set, run.training.test_size, fabric.device, share, run.training.protocol)
+    near, far = fabric.all_reduce(evaluate_by_place(*what), reduce_op="sum")
+    record = {
+        **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
+        "initial": initial,
+        "source": _source(train_set, test_set),
+        "images": {"train": used_images(train_set, run.training.train_images), "test": images},
+        "confusion": (near + far).tolist(),
+        "near_boundaries": {"radius": RADIUS, "confusion": near.tolist()},
+        "losses": thin(fitted.losses),
+        "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
+        "processes": fitted.processes,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    if fabric.is_global_zero:
+        write_json(run_folder(run) / "record.json", record)
+        checkpoint.unlink()
+    fabric.barrier()
+    return record
+
+
+def _beginning(run: Run, weights: str | Path | None) -> tuple[BiSeNetV2, str]:
+    """The network before the first iteration, and what was carried over from a weights file."""
+    torch.manual_seed(run.seed)
+    model = BiSeNetV2(run.model)
+    model.classes, model.seen_at = DATASETS[run.dataset].classes, run.training.test_size
+    if run.training.pretrained and model.semantic:
+        load_imagenet(model.semantic, run.model.backbone)
+    return model, f"{carry_over(model, weights)}; from {fingerprint(weights)}" if weights else ""
+
+
+def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
+    return {
+        **plain(execution),
+        "precision": execution.resolved_precision,
+        "world_size": fabric.world_size,
+        "synchronised_batch_norm": synchronises(fabric),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def thin(losses: np.ndarray, points: int = 200) -> dict[str, list[float]]:
+    """The loss curve as means over at most `points` stretches: `iteration` (the last of a stretch) and `loss`."""
+    stretches = np.array_split(losses.astype(np.float64), min(points, len(losses)))
+    ends = np.cumsum([len(stretch) for stretch in stretches])
+    return {"iteration": ends.tolist(), "loss": [round(float(stretch.mean()), 5) for stretch in stretches]}

@@ -1,0 +1,243 @@
+"""From records of speed to tables: networks beside the paper's speeds (Table 7), our own ways, training."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bisenet.report.ablations import number
+from bisenet.report.verdict import NOT_RUN
+from bisenet.speed.machine import where_measured
+from bisenet.speed.peers import NETWORKS
+from bisenet.speed.protocol import share_of_peak, timing_of
+
+PAPER_FPS = 156  # Section 5, on a GTX 1080 Ti, and what that does at most, GFLOP/s in fp32
+PAPER_PEAK = 11_300
+
+STAGES = ("resize", "network", "classes")
+
+
+def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataFrame:
+    """One line for each of `peers.NETWORKS`, with a record of `bench.bench`; NaN where there is no number.
+
+    Columns `network, ours, height, width` (of what it sees), `gflops` (of `peers.cost`, by name), `miou_paper` (test)
+    and `fps_paper` (both from Table 7), `fps`, the fields of `protocol.Timing`, `note`.
+    """
+    lines = []
+    for network in NETWORKS:
+        height, width = network.input_size
+        line = {"network": network.name, "ours": network.ours, "height": height, "width": width}
+        line |= {"gflops": gflops[network.name], "note": network.note}
+        printed = {"miou_test": math.nan, "fps": math.nan, **network.printed}
+        line |= {"miou_paper": printed["miou_test"], "fps_paper": printed["fps"]}
+        if entry := record["networks"].get(network.name):
+            timing = timing_of(entry)
+            line |= {"fps": timing.fps, **dataclasses.asdict(timing)}
+        lines.append(line)
+    columns = "network ours height width gflops miou_paper fps_paper fps median low high iterations note"
+    return pd.DataFrame(lines, columns=columns.split())
+
+
+def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -> pd.DataFrame:
+    """Every network by the paper's protocol, a column for each engine and precision.
+
+    Of the records of `bench.bench` those that were made in one place. A cell has the frames per second, by the median,
+    with their 5th and 95th percentile, what the network alone reaches of the fp32 peak, and how many frames were timed.
+    """
+    columns = {
+        f"{record['engine']}, {record['precision']}": _column(record)
+        for record in records.values()
+        if where_measured(record) == where
+    }
+    found = pd.DataFrame(columns)
+    known = [network.name for network in NETWORKS]
+    table = found.reindex([*known, *found.index.difference(known)]).dropna(how="all")
+    return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak, frames timed")
+
+
+def _column(record: Mapping[str, Any]) -> dict[str, str]:
+    """The cells of an engine; records have the networks that failed since there is more than one engine."""
+    failed = dict.fromkeys(record.get("failed", ()), "failed")
+    return failed | {name: _cell(entry) for name, entry in record["networks"].items()}
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    timing, share = timing_of(entry), share_of_peak(entry)
+    spread = f"{timing.fps:.3g} ({1000 / timing.high:.3g} to {1000 / timing.low:.3g})"
+    parts = [spread, "" if math.isnan(share) else f"{share:.0f} %", f"{timing.iterations} frames"]
+    return ", ".join(filter(None, parts))
+
+
+def show(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of `measured`, by the title of their record, as one for reading: the FPS of Table 7 and of each."""
+    first = next(iter(tables.values()))
+    shown = {
+        "ours": first["ours"].map({True: "yes", False: ""}),
+        "sees": [f"{width}x{height}" for width, height in zip(first["width"], first["height"], strict=True)],
+        "GFLOPs": first["gflops"].map(number),
+        "mIoU % test, published": first["miou_paper"].map(lambda value: number(value, 1)),
+        "FPS published (GTX 1080 Ti)": first["fps_paper"].map("{:g}".format).where(first["fps_paper"].notna(), "-"),
+    }
+    for title, table in tables.items():
+        shown[f"FPS here ({title})"] = table["fps"].map("{:.3g}".format).where(table["fps"].notna(), NOT_RUN)
+    return pd.DataFrame({**shown, "note": first["note"]}).set_index(first["network"])
+
+
+def ratios(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """How many times as fast as each other network of Table 7 BiSeNetV2 is, their first line.
+
+    Columns paper | ours | difference | why.
+    """
+    lines = []
+    for title, table in tables.items():
+        paper, ours = (table[column][0] / table[column] for column in ("fps_paper", "fps"))
+        for place in table.index[1:][table["fps_paper"][1:].notna()]:
+            lines.append((title, table["network"][place], *_ratio(paper[place], ours[place], table["note"][place])))
+    columns = ["measured on", "BiSeNetV2 against", "paper", "ours", "difference", "why"]
+    return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
+
+
+def _ratio(paper: float, ours: float, note: str) -> tuple[str, ...]:
+    if math.isnan(ours):
+        return f"{paper:.3g}", NOT_RUN, "", "no record"
+    order = "same order" if (paper > 1) == (ours > 1) else "opposite order"
+    why = f"{order}; other device and engine" + ("; see note" if note else "")
+    return f"{paper:.3g}", f"{ours:.3g}", f"x {ours / paper:.2g}", why
+
+
+def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Where measured speeds come from, by the title of their record, one line a network."""
+    lines = [
+        {
+            "measured on": title,
+            "network": name,
+            "ms (5 % to 95 %)": f"{timing.median:.1f} ({timing.low:.1f} to {timing.high:.1f})",
+            "iterations": timing.iterations,
+            "built by": entry["built"],
+            "torch": process["versions"]["torch"],
+            "load before": process["load"],
+            "date": process["date"][:10],
+            "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
+        }
+        for title, record in records.items()
+        for name, entry in record["networks"].items()
+        for timing, process in [(timing_of(entry), entry["process"])]
+    ]
+    return pd.DataFrame(lines)
+
+
+# --- records of `bisenet.speed.ways` --------------------------------------------------------------------------------
+
+
+def milliseconds(record: Mapping[str, Any], kind: str, engine: str, precision: str = "fp32") -> float:
+    """The median of a way, NaN where it was not timed."""
+    way = record["ways"].get(f"{kind}, {engine}, {precision}")
+    return float(way["whole"]["median"]) if way else math.nan
+
+
+def best(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Our fastest way in fp32."""
+    ours = [way for way in record["ways"].values() if (way["kind"], way["precision"]) == ("segmenter", "fp32")]
+    return min(ours, key=lambda way: way["whole"]["median"])
+
+
+def our_ways(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Every way for reading, the fastest first: time and its spread, stages, share of the peak, memory, mIoU."""
+    fastest = best(record)["whole"]["median"]
+    ordered = sorted(record["ways"].values(), key=lambda way: way["whole"]["median"])
+    return pd.DataFrame([_line(way, fastest, record) for way in ordered]).set_index("way")
+
+
+def _line(way: Mapping[str, Any], fastest: float, record: Mapping[str, Any]) -> dict[str, str]:
+    whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
+    network = stages.get("network", math.nan)
+    share = 100_000 * record["gflop"] / network / record["peak"]["gflops"] if way["precision"] == "fp32" else math.nan
+    numbers = {
+        **{f"{name} ms": stages.get(name, math.nan) for name in STAGES},
+        "whole / network": whole["median"] / network,
+        "network, % of peak": share,
+        "memory GiB": way.get("memory", math.nan) / 2**30,
+        "mIoU %": way.get("miou", math.nan),
+        "pixels as plain %": 100 * way.get("same", math.nan),
+        "load s": way.get("load", math.nan),
+    }
+    return {
+        "way": f"{way['kind']}, {way['engine']}, {way['precision']}",
+        "ms a frame (5 % to 95 %)": f"{whole['median']:.1f} ({whole['low']:.1f} to {whole['high']:.1f})",
+        "frames": str(whole["iterations"]),
+        "FPS": f"{1000 / whole['median']:.2f}",
+        "times the fastest in fp32": f"{whole['median'] / fastest:.2f}",
+        **{name: "" if math.isnan(value) else number(value) for name, value in numbers.items()},
+    }
+
+
+def goals(record: Mapping[str, Any]) -> pd.DataFrame:
+    """What the fast path is to reach, in fp32, and what it reached in this record; by the medians.
+
+    The last lines, without a goal, compare within an engine.
+    """
+    fastest = best(record)
+    whole, network = fastest["whole"]["median"], fastest["stages"]["network"]["median"]
+    default = min(milliseconds(record, "segmenter", "compile"), milliseconds(record, "segmenter", "torch"))
+    used = fastest["engine"]
+    lines = [("whole path / network alone", "at most 1.15", whole / network, used)]
+    for engine, goal in (("eager", "at least 3.5"), ("openvino", "at least 1.5")):
+        for kind in ("straightforward", "one enlargement"):
+            lines.append((f"{kind}, {engine} / ours", goal, milliseconds(record, kind, engine) / whole, used))
+    lines.append(("ours / the default installation", "at least 0.75", whole / default, used))
+    for engine in ("openvino", "onnxruntime", "compile"):
+        ratio = milliseconds(record, "straightforward", engine) / milliseconds(record, "segmenter", engine)
+        lines.append(("straightforward / ours, in one engine", "", ratio, engine))
+    shown = pd.DataFrame(lines, columns=["in fp32", "goal", "reached", "our engine"])
+    shown["reached"] = [NOT_RUN if math.isnan(value) else f"{value:.2f}" for value in shown["reached"]]
+    return shown.set_index("in fp32")
+
+
+def against_paper(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The share of the device's peak in fp32, of records by place: paper | ours | difference | why.
+
+    The paper's by its frames a second and our count of the arithmetic.
+    """
+    lines = []
+    for where, record in records.items():
+        way, peak = best(record), record["peak"]["gflops"]
+        theirs = 100 * PAPER_FPS * record["gflop"] / PAPER_PEAK
+        ours = 100_000 * record["gflop"] / way["stages"]["network"]["median"] / peak
+        why = f"{way['engine']} on another device; ours is of the network alone, and of a peak that was measured"
+        lines.append((where, f"{theirs:.0f} %", f"{ours:.0f} %", f"{ours - theirs:+.0f} points", why))
+    columns = ["share of the peak, on", "paper", "ours", "difference", "why"]
+    return pd.DataFrame(lines, columns=columns).set_index(columns[0])
+
+
+def batches(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Milliseconds a frame by the number of frames in a batch, one line an engine and precision."""
+    of_ways = {
+        f"{way['engine']}, {way['precision']}": way["batches"] for way in record["ways"].values() if way.get("batches")
+    }
+    return pd.DataFrame.from_dict(of_ways, orient="index").rename_axis("ms a frame, in a batch of")
+
+
+def unavailable(record: Mapping[str, Any]) -> pd.Series:
+    """What could not be timed there, and why."""
+    return pd.Series(record["unavailable"], name="why not", dtype=str)
+
+
+def training(record: Mapping[str, Any]) -> pd.DataFrame:
+    """A record of `training_steps.compare` for reading: one line a loop."""
+    plain = record["loops"]["plain, 32-true"]["loss"]
+    lines = {
+        name: {
+            "steps a second": number(1000 / loop["timing"]["median"], 3),
+            "ms a step (5 % to 95 %)": "{median:.0f} ({low:.0f} to {high:.0f})".format(**loop["timing"]),
+            "times as fast as plain": f"{loop['times_as_fast']:.2f}",
+            "loss of the first step": f"{loop['loss']:.6f}",
+            "its relative difference": f"{abs(loop['loss'] / plain - 1):.1e}",
+            "steps": loop["timing"]["iterations"],
+        }
+        for name, loop in record["loops"].items()
+    }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("loop, precision")

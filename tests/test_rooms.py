@@ -1,0 +1,45 @@
+"""The rooms of the package: what may import what."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import bisenet
+
+PACKAGE = Path(bisenet.__file__).parent
+
+# Which rooms each may import from beside itself; the core is the files that lie in none.
+CORE: dict[str, set[str]] = {"core": set(), "data": {"core"}, "inference": {"core", "data"}}
+PAPER = {"paper": {*CORE}, "runs": {*CORE, "paper"}, "report": {*CORE, "paper", "runs"}}
+ALLOWED = {**CORE, **PAPER, "speed": {*CORE, *PAPER}, "looking": {*CORE, *PAPER}}
+ALLOWED |= {"notebook": {*ALLOWED}, "__main__": {*ALLOWED, "notebook"}}
+
+
+def room_of(module: str) -> str:
+    first = module.split(".")[1] if "." in module else "core"
+    return first if first in ALLOWED else "core"
+
+
+def imports() -> dict[str, set[str]]:
+    """The modules of the package, and which of them each imports, wherever it says so."""
+    paths = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    known = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    found: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= {each if each in known else node.module for each in names} & {*known} - {name}
+    return found
+
+
+def test_rooms_import_from_those_before_them():
+    for name, imported in imports().items():
+        room = room_of(name)
+        assert {room_of(other) for other in imported if other != "bisenet"} <= {room, *ALLOWED[room]}, name
+
+
+def test_no_import_goes_in_a_circle():
+    tuple(graphlib.TopologicalSorter(imports()).static_order())
