@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision import models
-from torchvision.models.shufflenetv2 import InvertedResidual
 
 Cut = Callable[[Any], list[list[nn.Module]]]
 
@@ -48,12 +46,18 @@ def stages_of(name: str) -> list[tuple[nn.Sequential, int]]:
 
 def _network(name: str) -> nn.Module:
     """torchvision's network; of ShuffleNetV2 also as its authors released it, for which there are no weights here."""
-    network = models.get_model(name.removesuffix("_released"), weights=None)
+    network = _torchvision().get_model(name.removesuffix("_released"), weights=None)
     if name.endswith("_released"):
-        for unit in [module for module in network.modules() if isinstance(module, InvertedResidual)]:
-            if unit.stride == 2:
-                _as_released(unit)
+        for unit in [module for module in network.modules() if hasattr(module, "branch2") and module.stride == 2]:
+            _as_released(unit)
     return network
+
+
+def _torchvision() -> Any:
+    """Its models, which take seconds to load and which most networks do without."""
+    from torchvision import models
+
+    return models
 
 
 def _as_released(unit: Any) -> None:
@@ -81,7 +85,7 @@ def imagenet_weights(name: str) -> Path:
     published = [known for known in BACKBONES if not known.endswith("_released")]
     if name not in published:
         raise ValueError(f"no ImageNet weights for the backbone {name!r}, only for {', '.join(published)}")
-    url = models.get_model_weights(name).IMAGENET1K_V1.url
+    url = _torchvision().get_model_weights(name).IMAGENET1K_V1.url
     path = weights_folder() / url.rpartition("/")[2]
     if not path.is_file():
         raise FileNotFoundError(
@@ -96,7 +100,7 @@ def imagenet_weights(name: str) -> Path:
 
 def load_imagenet(branch: nn.Module, name: str) -> None:
     """Put torchvision's ImageNet weights into a branch whose first children are the stages of `stages_of`."""
-    network = models.get_model(name, weights=None)
+    network = _torchvision().get_model(name, weights=None)
     network.load_state_dict(torch.load(imagenet_weights(name), map_location="cpu", weights_only=True))
     for stage, modules in zip(branch.children(), BACKBONES[name][1](network), strict=False):  # and then our own block
         for own, published in zip(stage.children(), modules, strict=True):

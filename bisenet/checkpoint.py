@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bisenet.files import read_safetensors, write_safetensors
 
@@ -29,36 +30,33 @@ class Fitted:
 
 
 def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    fitted: Fitted,
-    iteration: int,
-    identity: Any,
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted, identity: Mapping[str, Any]
 ) -> None:
     """Everything that the next iteration depends on, in one safetensors file that is always whole."""
     tensors = {f"model.{name}": value.contiguous().cpu() for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():  # momentum; of AdamW averages and steps
             tensors[f"optimizer.{key}.{name}"] = value.contiguous().cpu()
-    tensors["losses"] = torch.from_numpy(fitted.losses[:iteration])
-    progress = {"iteration": iteration, "seconds": fitted.seconds, "processes": fitted.processes}
+    tensors["losses"] = torch.from_numpy(fitted.losses)
+    progress = {"iteration": len(fitted.losses), "seconds": fitted.seconds, "processes": fitted.processes}
     write_safetensors(path, tensors, {**progress, "identity": identity})
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor, identity: Any, later: Any
-) -> tuple[int, float, list[dict[str, Any]]]:
-    """Restore what `save_checkpoint` wrote; returns the iteration to go on with, seconds and processes so far.
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+) -> Fitted:
+    """Restore what `save_checkpoint` wrote; returns what was done so far.
 
-    `later` has defaults of what an older file may not know. ValueError if the file is truncated or belongs to another
-    configuration.
+    `defaults` are of fields that the identity in an older file does not have. ValueError if the file is truncated or
+    belongs to another configuration.
     """
     tensors, metadata = read_safetensors(path)
-    theirs = {name: later.get(name) for name in identity} | (metadata.get("identity") or {})
-    if theirs != identity:
-        ours = identity
-        different = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    theirs = {name: defaults.get(name) for name in identity} | (metadata.get("identity") or {})
+    if different := [key for key in sorted({*theirs, *identity}) if theirs.get(key) != identity.get(key)]:
         raise ValueError(
             f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
         )
@@ -69,5 +67,4 @@ def load_checkpoint(
             _, key, name = place.split(".", 2)
             parameter = parameters[name]  # a count of steps stays on the CPU, where AdamW keeps it
             optimizer.state[parameter][key] = value.to("cpu" if key == "step" else parameter.device).clone()
-    losses[: metadata["iteration"]] = tensors["losses"]
-    return metadata["iteration"], metadata["seconds"], metadata["processes"]
+    return Fitted(tensors["losses"].numpy(), metadata["seconds"], metadata["processes"])

@@ -9,7 +9,7 @@ import platform
 from typing import Any, Literal, get_args
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from PIL import Image
 from torch.overrides import TorchFunctionMode
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,9 +25,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from bisenet.augment import SCALES, Augmentation, to_tensor
 from bisenet.checkpoint import Fitted, load_checkpoint, save_checkpoint
@@ -36,9 +36,10 @@ from bisenet.evaluate import PROTOCOLS
 from bisenet.execution import Execution, StridedDepthwise, keep_freed_memory, memory_format, synchronises
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
+from bisenet.samples import Samples, make_loader
 
 # Fabric announces its precision at every start; the record says it.
-logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,54 +142,6 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
 
 
-# --- the data ---------------------------------------------------------------------------------------------------
-
-
-class Samples(Dataset):
-    """The endless sequence of augmented samples: number n is a pure function of (data set, config, seed, n)."""
-
-    def __init__(self, dataset: PairDataset, config: TrainConfig, seed: int):
-        self.dataset, self.augment, self.seed = dataset, config.augmentation, seed
-        self.images = min(len(dataset), config.train_images or len(dataset))
-
-    def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        epoch, place = divmod(n, self.images)
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
-        image, labels = self.dataset.load(int(order[place]))
-        image, labels = self.augment(image, labels, np.random.default_rng((self.seed, epoch, n)))
-        return np.array(image, order="C"), np.array(labels, order="C")  # PyTorch wants them writable and not flipped
-
-
-def _prepare_worker(_: int) -> None:
-    keep_freed_memory()
-
-
-def make_loader(
-    dataset: PairDataset, config: TrainConfig, seed: int, start: int, fabric: Fabric, execution: Execution
-) -> DataLoader:
-    """Batches of this device from iteration `start` on, in order; every device takes its share of each batch."""
-    share = config.batch // fabric.world_size
-    if config.batch % (fabric.world_size * execution.accumulation):
-        parts = f" and {execution.accumulation} parts each" if execution.accumulation > 1 else ""
-        raise ValueError(f"batch {config.batch} is not divisible by {fabric.world_size} devices{parts}")
-    numbers = [
-        iteration * config.batch + fabric.global_rank * share + slot
-        for iteration in range(start, config.iterations)
-        for slot in range(share)
-    ]
-    loader = DataLoader(
-        Samples(dataset, config, seed),
-        batch_size=share,
-        sampler=numbers,
-        num_workers=execution.workers,
-        persistent_workers=execution.workers > 0,
-        worker_init_fn=_prepare_worker,
-        pin_memory=fabric.device.type == "cuda",
-        multiprocessing_context="spawn" if execution.workers and torch.cuda.is_available() else None,
-    )
-    return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]
-
-
 # --- the loop ---------------------------------------------------------------------------------------------------
 
 
@@ -268,61 +221,79 @@ def fit(
     model: BiSeNetV2,
     dataset: PairDataset,
     config: TrainConfig,
-    execution: Execution,
-    fabric: Fabric,
     *,
-    seed: int,
+    seed: int = 0,
+    execution: Execution | None = None,
+    fabric: Fabric | None = None,
     checkpoint: Path | None = None,
     watch: Watcher | None = None,
     process: dict[str, Any] | None = None,
 ) -> Fitted:
-    """Train `model` in place; `process` describes this process for the record.
+    """Train `model` in place on a data set; `process` describes this process for the record.
 
     With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
     if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
+    execution = execution or Execution()
+    fabric = fabric or execution.fabric()
+    identity = _identity(model, dataset, config, seed)
+    _check_batch(model, config, execution, fabric)
+    bare, network, optimizer = prepare(model, config, fabric)
+    before = _before(checkpoint, bare, optimizer.optimizer, identity)
+    first = checked = len(before.losses)
+    processes = [*before.processes, {"from": first, **(process or {})}]
+    losses = torch.full((config.iterations,), math.nan, device=fabric.device)
+    losses[:first] = torch.from_numpy(before.losses)
+    samples = Samples(dataset, config.augmentation, seed, config.train_images)
+    batches = iter(make_loader(samples, config.batch, range(first, config.iterations), fabric, execution))
+    began = time.monotonic()
+    for done in range(first + 1, config.iterations + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(done - 1, config)
+        images, labels = _next(batches)
+        losses[done - 1] = step(network, optimizer, images, labels, config, fabric, execution.accumulation)
+        save = done % execution.checkpoint_every == 0 or done == config.iterations
+        if done % 10 == 0 or save:
+            checked, spent = _check(losses, checked, done, fabric), time.monotonic() - began
+            fitted = Fitted(losses[:done].cpu().numpy(), before.seconds + spent, processes)
+            if watch and fabric.is_global_zero:
+                watch(Progress(done, config.iterations, fitted.losses, spent / (done - first)))
+        if save:
+            _check_weights(bare, done)
+            if checkpoint and fabric.is_global_zero:
+                save_checkpoint(checkpoint, bare, optimizer.optimizer, fitted, identity)
+            fabric.barrier()
+    _share_statistics(bare, fabric)
+    return Fitted(losses.cpu().numpy(), before.seconds + time.monotonic() - began, processes)
+
+
+def _identity(model: BiSeNetV2, dataset: PairDataset, config: TrainConfig, seed: int) -> dict[str, Any]:
+    """What a checkpoint must share with the run that goes on from it."""
+    of_data = {"dataset": dataset.info.name, "source": dataset.source}
+    return {**plain(config), "model": plain(model.config), **of_data, "seed": seed}
+
+
+def _check_batch(model: BiSeNetV2, config: TrainConfig, execution: Execution, fabric: Fabric) -> None:
     alone = config.batch == fabric.world_size * execution.accumulation
     if alone and model.config.context and not synchronises(fabric):
         raise ValueError("one image at a time: the context embedding normalises a global average, it needs two or more")
-    identity = {
-        **plain(config),
-        "model": plain(model.config),
-        "dataset": dataset.info.name,
-        "source": dataset.source,
-        "seed": seed,
-    }
-    bare, network, optimizer = prepare(model, config, fabric)
-    losses = torch.full((config.iterations,), float("nan"), device=fabric.device)
-    first, spent = 0, 0.0
-    processes: list[dict[str, Any]] = []
-    if checkpoint and checkpoint.is_file():
-        later = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-        first, spent, processes = load_checkpoint(checkpoint, bare, optimizer.optimizer, losses, identity, later)
-    processes = [*processes, {"from": first, **(process or {})}]
-    began, checked = time.monotonic() - spent, first
-    batches = iter(make_loader(dataset, config, seed, first, fabric, execution))
-    for iteration in range(first, config.iterations):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(iteration, config)
-        images, labels = _next(batches)
-        losses[iteration] = step(network, optimizer, images, labels, config, fabric, execution.accumulation)
-        done = iteration + 1
-        save = done % execution.checkpoint_every == 0 or done == config.iterations
-        if done % 10 == 0 or save:
-            checked = _check(losses, checked, done, fabric)
-            fitted = Fitted(losses[:done].cpu().numpy(), time.monotonic() - began, processes)
-            if watch and fabric.is_global_zero:
-                watch(Progress(done, config.iterations, fitted.losses, (fitted.seconds - spent) / (done - first)))
-            if save:
-                _check_weights(bare, done)
-            if checkpoint and save:
-                if fabric.is_global_zero:
-                    save_checkpoint(checkpoint, bare, optimizer.optimizer, fitted, done, identity)
-                fabric.barrier()
-    if fabric.world_size > 1:  # statistics of batch normalisation that are not synchronised: those of the first
-        for buffer in bare.buffers():
+
+
+def _before(
+    checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+) -> Fitted:
+    """What was done of a run before this process, restored from its checkpoint; nothing without one."""
+    if not checkpoint or not checkpoint.is_file():
+        return Fitted(np.empty(0, np.float32), 0.0, [])
+    later = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    return load_checkpoint(checkpoint, model, optimizer, identity, later)
+
+
+def _share_statistics(model: nn.Module, fabric: Fabric) -> None:
+    """Statistics of batch normalisation that are not synchronised: those of the first process."""
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    return Fitted(losses.cpu().numpy(), time.monotonic() - began, processes)
 
 
 def _next(batches: Iterator[Any]) -> Any:

@@ -146,12 +146,12 @@ def test_adamw_decays_what_sgd_decays():
 def test_training_learns_four_scenes():
     torch.manual_seed(0)
     config = dataclasses.replace(SMOKE, iterations=60, train_images=4, scales=(1.0,), flip=False, lr=0.02)
-    losses = fit(BiSeNetV2(), train_set(), config, HERE, HERE.fabric(), seed=0).losses
+    losses = fit(BiSeNetV2(), train_set(), config, execution=HERE).losses
     assert losses[-5:].mean() < 0.5 * losses[:5].mean()
 
 
 def test_samples_depend_on_seed_and_number_alone():
-    samples, again, other = (Samples(train_set(), SMOKE, seed) for seed in (0, 0, 1))
+    samples, again, other = (Samples(train_set(), SMOKE.augmentation, seed) for seed in (0, 0, 1))
     images = {bytes(samples[n][0]) for n in range(24)}
     assert len(images) == 24  # no sample twice, in three epochs over eight scenes
     assert bytes(again[17][0]) == bytes(samples[17][0]) != bytes(other[17][0])
@@ -161,27 +161,27 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_the_iteration(tmp_path)
     torch.manual_seed(0)
     config = dataclasses.replace(SMOKE, lr=1e30)
     with pytest.raises(LossNotFiniteError, match=r"at iteration [1-5]"):
-        fit(BiSeNetV2(), train_set(), config, HERE, HERE.fabric(), seed=0, checkpoint=tmp_path / "c.safetensors")
+        fit(BiSeNetV2(), train_set(), config, execution=HERE, checkpoint=tmp_path / "c.safetensors")
     assert not list(tmp_path.iterdir())  # a broken network is not saved
 
 
 def test_checkpoint_of_another_configuration_or_truncated(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     small = dataclasses.replace(SMOKE, iterations=2)
-    fit(BiSeNetV2(), train_set(), small, HERE, HERE.fabric(), seed=0, checkpoint=path)
+    fit(BiSeNetV2(), train_set(), small, execution=HERE, seed=0, checkpoint=path)
     with pytest.raises(ValueError, match="another configuration, booster_weight, seed differ"):
         other = dataclasses.replace(small, booster_weight=0.5)
-        fit(BiSeNetV2(), train_set(), other, HERE, HERE.fabric(), seed=1, checkpoint=path)
+        fit(BiSeNetV2(), train_set(), other, execution=HERE, seed=1, checkpoint=path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"checkpoint.safetensors is truncated"):
-        fit(BiSeNetV2(), train_set(), small, HERE, HERE.fabric(), seed=0, checkpoint=path)
+        fit(BiSeNetV2(), train_set(), small, execution=HERE, seed=0, checkpoint=path)
 
 
 def test_batch_must_divide_by_devices_and_crop_must_fit():
     with pytest.raises(ValueError, match="batch is 0"):
         TrainConfig(1, (8, 8), (8, 8), (8, 8), (8, 8), batch=0)
     with pytest.raises(ValueError, match="larger than the image"):
-        Samples(train_set(), dataclasses.replace(SMOKE, crop=(512, 512)), 0)
+        _ = dataclasses.replace(SMOKE, crop=(512, 512)).augmentation
 
 
 @pytest.mark.parametrize("optimizer", [["optimizer=sgd"], ["optimizer=adamw", "warmup=5", "lr=0.001"]])
@@ -215,7 +215,7 @@ def test_two_processes_asking_for_one_run_train_it_once(tmp_path):
 
 GRADIENTS = """
 import dataclasses, sys, torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import Execution, total_loss

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import lightning
+import lightning_fabric
 import numpy as np
 import torch
 import torchvision
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "lightning": lightning.__version__,
+        "lightning": lightning_fabric.__version__,
         "numpy": np.__version__,
     }
 

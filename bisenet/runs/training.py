@@ -7,12 +7,13 @@ import datetime
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
+from torch import Tensor
 
 from bisenet import paper
 from bisenet.backbones import imagenet_weights, load_imagenet
@@ -30,7 +31,7 @@ from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.store import Record, check_writable, find, results_folder, run_folder, weights_path
 from bisenet.runs.testing import used_images
 from bisenet.runs.transfer import carry_over, fingerprint
-from bisenet.train import Watcher, fit
+from bisenet.train import TrainConfig, Watcher, fit
 
 
 def find_or_train(
@@ -174,15 +175,22 @@ def _train(
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
     checkpoint = run_folder(run) / "checkpoint.safetensors"
-    options: dict[str, Any] = {"checkpoint": checkpoint, "watch": watch, "process": process}
-    fitted = fit(model, train_set, run.training, execution, fabric, seed=run.seed, **options)
+    fitted = fit(
+        model,
+        train_set,
+        run.training,
+        seed=run.seed,
+        execution=execution,
+        fabric=fabric,
+        checkpoint=checkpoint,
+        watch=watch,
+        process=process,
+    )
     if fabric.is_global_zero:  # before anything else can fail
         model.save(run_folder(run) / "weights.safetensors")
     began = time.monotonic()
     images = used_images(test_set, run.training.test_images)
-    share = range(fabric.global_rank, images, fabric.world_size)
-    what = (model, test_set, run.training.test_size, fabric.device, share, run.training.protocol)
-    near, far = fabric.all_reduce(evaluate_by_place(*what), reduce_op="sum")
+    near, far = _tested(run.training, model, test_set, fabric)
     record = {
         **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
         "initial": initial,
@@ -200,6 +208,13 @@ def _train(
         checkpoint.unlink()
     fabric.barrier()
     return record
+
+
+def _tested(training: TrainConfig, model: BiSeNetV2, test_set: PairDataset, fabric: Fabric) -> Tensor:
+    """Two confusion matrices (2, K, K), near boundaries and elsewhere, of all devices; each tests its share."""
+    share = range(fabric.global_rank, used_images(test_set, training.test_images), fabric.world_size)
+    counted = evaluate_by_place(model, test_set, training.test_size, fabric.device, share, training.protocol)
+    return cast(Tensor, fabric.all_reduce(counted, reduce_op="sum"))
 
 
 def _beginning(run: Run, weights: str | Path | None) -> tuple[BiSeNetV2, str]:
