@@ -28,9 +28,9 @@ from bisenet.model import BiSeNetV2
 from bisenet.report import ablations
 from bisenet.runs.memory import NotEnoughMemoryError
 from bisenet.runs.plan import plan
-from bisenet.runs.publish import publish
+from bisenet.runs.publish import publish, ship
 from bisenet.runs.rehearse import rehearse
-from bisenet.runs.store import weights_path
+from bisenet.runs.store import yours
 from bisenet.runs.testing import evaluate_file, load_for, predictions
 from bisenet.runs.training import find_or_train
 from bisenet.runs.transfer import fingerprint
@@ -119,7 +119,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     done = command("publish", _publish, "Check records of yours and copy them into results/records/.")
     done.add_argument("runs", nargs="+", metavar="RUN", help="a folder with record.json, or a name in results/runs/")
-    done.add_argument("--weights", action="store_true", help="the networks too, in half precision")
+    how = done.add_mutually_exclusive_group()
+    how.add_argument("--weights", action="store_true", help="the networks too, in half precision")
+    shipping = "instead: the network of one run becomes bisenet/weights/NAME.safetensors, its record beside it"
+    how.add_argument("--ship", metavar="NAME", help=shipping)
 
     dry = command("rehearse", _rehearse, "A few iterations of a recipe at its real size on a miniature data set.")
     dry.add_argument("--row", default="table_2.ohem", help="the variant (default: %(default)s)")
@@ -277,13 +280,16 @@ def _train(arguments: argparse.Namespace) -> None:
     where = {"data_root": arguments.data_root, "weights": arguments.weights}
     record = find_or_train(run, **where, execution=_execution(arguments), watch=print_progress)
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
-        print_scores(record["confusion"], DATASETS[run.dataset].classes)
-        print(f"weights: {weights_path(run)}")
+        print_scores(record.matrix, DATASETS[run.dataset].classes)
+        print(f"weights: {yours().weights_path(run)}")
 
 
 def _publish(arguments: argparse.Namespace) -> None:
+    if arguments.ship and len(arguments.runs) > 1:
+        raise CommandError(f"--ship takes one run, got {len(arguments.runs)}")
     for run in arguments.runs:
-        print(f"{publish(run, weights=arguments.weights)}: published")
+        path = ship(run, arguments.ship) if arguments.ship else publish(run, weights=arguments.weights)
+        print(f"{path}: published")
 
 
 def _changed(config: Any, changes: list[str]) -> Any:

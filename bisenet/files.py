@@ -68,12 +68,12 @@ def write_text(path: Path, content: str) -> Path:
     return path
 
 
-FOLDER = Path(__file__).parent / "weights"
-SHIPPED_WEIGHTS = FOLDER / "streets.safetensors"
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+SHIPPED_WEIGHTS = WEIGHTS_FOLDER / "streets.safetensors"
 SHIPPED_SIZE = (256, 512)  # of the scenes on which those were tested, and at which the network saw them
 
 
 def shipped(weights: str | os.PathLike[str]) -> Path:
     """The file of a name such as "streets"; anything else is a path already."""
-    names = {path.stem: path for path in FOLDER.glob("*.safetensors")}
+    names = {path.stem: path for path in WEIGHTS_FOLDER.glob("*.safetensors")}
     return names.get(str(weights), Path(weights))

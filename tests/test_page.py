@@ -1,10 +1,11 @@
 """The page of results: statuses that can be checked by hand, and files that stand by themselves."""
 
+import dataclasses
 import itertools
-import json
 import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pandas as pd
 import pytest
 
 from bisenet import paper
-from bisenet.evaluate import iou, miou
+from bisenet.evaluate import iou
 from bisenet.report import ablations, page, summary
 from bisenet.report.verdict import NOT_RUN
 from bisenet.runs import provenance
 from bisenet.runs.plan import plan
 from bisenet.runs.provenance import NOTEBOOKS
-from bisenet.runs.store import find, records_folder
+from bisenet.runs.record import Record
+from bisenet.runs.store import Store, published, records_folder, yours
 from bisenet.runs.training import find_or_train_all
 
 NAN = math.nan
@@ -48,17 +50,21 @@ def test_33_of_36_figures_are_reproduced_and_the_others_near() -> None:
 
 def overview() -> dict[str, dict[str, int]]:
     """The first table of the page, by what is counted and by status."""
-    lines = [line.split("|")[1:-1] for line in summary.overview(summary.Recorded(mine=False)).splitlines()]
+    lines = [
+        line.split("|")[1:-1]
+        for line in summary.overview(summary.Recorded(published(), folder=Path("results"))).splitlines()
+    ]
     (_, *names), _, *rows = [[cell.strip() for cell in line] for line in lines]
     return {name: {row[0]: int(row[place]) for row in rows} for place, name in enumerate(names, start=1)}
 
 
-def test_miou_by_place_is_over_the_seeds_that_count_it() -> None:
+def test_miou_by_place_is_over_the_seeds_that_count_it(record_of: Callable[..., Record]) -> None:
     """Of two classes: near, one pixel of four is wrong; elsewhere none."""
     rows = paper.table("table_2")[:2]
     near, far = np.array([[2, 0], [1, 1]]), np.array([[4, 0], [0, 4]])
-    record = {"confusion": (near + far).tolist(), "near_boundaries": {"radius": 4, "confusion": near.tolist()}}
-    older = {"confusion": far.tolist(), "near_boundaries": {"radius": 3, "confusion": near.tolist()}}
+    counted = {"radius": 4, "confusion": near.tolist()}
+    record = record_of((near + far).tolist(), near_boundaries=counted)
+    older = record_of(far.tolist(), near_boundaries={**counted, "radius": 3})
     places = ablations.by_place(rows, {"table_2.detail": [record, record, older]}).set_index(["row", "place"])
     assert places.loc[("detail", "near"), "scores"] == pytest.approx([100 * (2 / 3 + 1 / 2) / 2] * 2)
     assert places.loc[("detail", "elsewhere"), "scores"] == pytest.approx([100, 100])
@@ -91,8 +97,8 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     steps = [ablations.gain_over(better, worse, records) for worse, better in itertools.pairwise(rows[2:])]
     assert "none of the steps resolved" in said and {step.verdict for step in steps} == {"unresolved"}
     assert "the last row has 77.01 % mIoU, and no class less than 50" in said
-    matrix = np.array(find(plan(rows[-1], "streets", "long", 0), mine=False)["confusion"])
-    assert f"{miou(matrix):.2f}" == "77.01" and iou(matrix).min() > 0.5
+    long = published().find(plan(rows[-1], "streets", "long", 0))
+    assert long and f"{long.miou:.2f}" == "77.01" and iou(long.matrix).min() > 0.5
 
 
 def test_a_gain_of_several_tables_is_counted_once() -> None:
@@ -106,9 +112,8 @@ def test_a_gain_of_several_tables_is_counted_once() -> None:
     assert sum(counts.values()) == len(distinct) < len(gains) - len(bases)
 
 
-def test_without_records_everything_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "records_folder", lambda: tmp_path)
-    recorded = summary.Recorded(mine=False)
+def test_without_records_everything_is_not_run(tmp_path: Path) -> None:
+    recorded = summary.Recorded(Store(tmp_path, "{}.json", "{}.safetensors"), folder=tmp_path)
     assert "33" in summary.overview(recorded)
     assert summary.by_place(recorded) == ""
     table = summary.ablation("table_4", recorded)
@@ -119,10 +124,9 @@ def test_every_record_is_of_some_row() -> None:
     """A record of a recipe that has changed would be shown by nobody."""
     rows = [row for name in paper.TABLES for row in paper.table(name)]
     rows += [row for name in paper.PUBLISHED for row in paper.ours(name).values()]
-    for path in records_folder().glob("*.json"):
-        record = json.loads(path.read_text())
-        known = {plan(row, record["dataset"], record["scale"], record["seed"]).hash for row in rows}
-        assert record["hash"] in known, path.name
+    for path, record in published().records().items():
+        known = {plan(row, record.dataset, record.scale, record.seed).hash for row in rows}
+        assert record.hash in known, path.name
     for path in records_folder().glob("*.safetensors"):
         assert path.with_suffix(".json").is_file(), path.name
 
@@ -138,11 +142,9 @@ def test_readme_says_what_came_with_the_repository() -> None:
 def test_page_stands_by_itself_and_prefers_your_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
     run = plan(paper.row("table_2.detail"), "streets", "short", 0)
-    shipped = find(run, mine=False)
+    shipped = published().find(run)
     assert shipped
-    mine = tmp_path / "runs" / run.name / "record.json"
-    mine.parent.mkdir(parents=True)
-    mine.write_text(json.dumps({**shipped, "confusion": np.eye(19, dtype=int).tolist()}))
+    dataclasses.replace(shipped, confusion=np.eye(19, dtype=int).tolist()).save(yours().record_path(run))
     edition = tmp_path / "reproduced" / "streets-short"
     edition.mkdir(parents=True)
     for name in ("table_1_architecture", "table_2_components"):  # which lead to other notebooks

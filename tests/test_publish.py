@@ -13,7 +13,8 @@ from bisenet.execution import Execution
 from bisenet.model import BiSeNetV2
 from bisenet.runs import publish
 from bisenet.runs.plan import plan
-from bisenet.runs.store import weights_path
+from bisenet.runs.record import Record
+from bisenet.runs.store import yours
 from bisenet.runs.training import find_or_train
 
 CLEAN = {"commit": "a" * 40, "dirty": False}
@@ -26,7 +27,7 @@ def trained(tmp_path_factory):
         patch.setenv("BISENET_RESULTS", str(tmp_path_factory.mktemp("results")))
         run = plan(paper.row("table_2.bga"), "streets", "smoke", 0)
         find_or_train(run, execution=Execution("cpu", workers=0))
-        folder = weights_path(run).parent
+        folder = yours().weights_path(run).parent
     change(folder, lambda record: record["processes"][0].update(git=CLEAN))
     return folder
 
@@ -56,6 +57,17 @@ def test_a_record_is_copied_as_it_is_and_its_network_in_half_precision(folder, t
     weight = whole.head.classifier.weight.data
     torch.testing.assert_close(small.head.classifier.weight.data, weight.half().float(), rtol=0, atol=0)
     assert publish.publish(folder) == target  # once more changes nothing
+
+
+def test_a_network_with_a_recipe_of_its_own_is_shipped_by_name(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "WEIGHTS_FOLDER", tmp_path)
+    change(folder, lambda record: record.update(scale="custom", hash="0" * 12))
+    assert main(["publish", str(folder), "--ship", "mine"]) == 0
+    assert Record.load(tmp_path / "mine.json").scale == "custom"
+    assert BiSeNetV2.load(tmp_path / "mine.safetensors").config == Record.load(folder / "record.json").model
+    change(folder, dirty)
+    with pytest.raises(ValueError, match="train it in a clean clone"):
+        publish.ship(folder, "mine")
 
 
 def dirty(record):

@@ -24,6 +24,7 @@ from bisenet.files import SHIPPED_WEIGHTS, read_safetensors
 from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
 from bisenet.runs.plan import plan
+from bisenet.runs.record import Record
 from bisenet.runs.testing import evaluate_file, predictions
 from bisenet.runs.training import find_or_train
 from bisenet.runs.transfer import fingerprint
@@ -169,8 +170,8 @@ def test_weights_carried_over_leave_the_classifiers(tmp_path, results, capsys):
     assert main(["train", *words, "iterations=1", "lr=1e-12"]) == 0
     assert "drawn anew, for 11 classes: head.classifier.weight, head.classifier.bias" in capsys.readouterr().out
     (path,) = results.glob("runs/*/weights.safetensors")
-    record = json.loads(path.with_name("record.json").read_text())
-    assert record["training"]["initial"] == fingerprint(SHIPPED_WEIGHTS) and record["initial"].startswith("loaded")
+    record = Record.load(path.with_name("record.json"))
+    assert record.training.initial == fingerprint(SHIPPED_WEIGHTS) and record.initial.startswith("loaded")
     ours, theirs = read_safetensors(path)[0], read_safetensors(SHIPPED_WEIGHTS)[0]
     name = "detail.stage1.0.0.weight"
     assert name in ours
@@ -227,7 +228,7 @@ def test_a_record_of_a_part_is_not_taken_for_the_whole(tmp_path, monkeypatch):
     run = plan(paper.row("table_2.detail"), "cityscapes", "smoke", 0)
     miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 4, "val": 1})
     record = find_or_train(run, execution=HERE)
-    assert record["source"] == "labelIds, 4 of 2975 images of train; labelIds, 1 of 500 images of val"
+    assert record.source == "labelIds, 4 of 2975 images of train; labelIds, 1 of 500 images of val"
     assert find_or_train(run, execution=HERE) == record
     miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 5})
     with pytest.raises(ValueError, match=r"is recorded from: labelIds, 4 of 2975 .* there is now: labelIds, 5 of 2975"):

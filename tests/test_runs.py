@@ -33,7 +33,8 @@ from bisenet.report.verdict import NOT_RUN
 from bisenet.runs.forecast import Forecast, needed
 from bisenet.runs.plan import plan
 from bisenet.runs.provenance import NOTEBOOKS
-from bisenet.runs.store import find, output_folder, records_folder, weights_path
+from bisenet.runs.record import Record
+from bisenet.runs.store import output_folder, published, records_folder, yours
 from bisenet.runs.testing import evaluate_file
 from bisenet.runs.training import find_or_train, find_or_train_all, lacks
 from bisenet.runs.transfer import fingerprint
@@ -57,11 +58,11 @@ def test_a_run_is_trained_once_and_found_again(results):
     assert [path.stat().st_mtime_ns for path in paths] == before
     assert find_or_train_all(rows, "streets", "smoke", [0], train=False) == {row.id: [] for row in rows}  # none shipped
     record = records["table_2.detail"][0]
-    assert np.array(record["confusion"]).shape == (19, 19)
-    assert record["losses"]["iteration"] == [1, 2, 3, 4, 5, 6]
+    assert record.matrix.shape == (19, 19)
+    assert record.losses["iteration"] == [1, 2, 3, 4, 5, 6]
     run = plan(rows[0], "streets", "smoke", 0)
-    again = evaluate_file(weights_path(run), run.training, "streets", None)
-    assert again.tolist() == record["confusion"]
+    again = evaluate_file(yours().weights_path(run), run.training, "streets", None)
+    assert again.tolist() == record.confusion
 
 
 def test_what_defines_a_run_changes_its_hash():
@@ -94,7 +95,7 @@ def test_shipped_records_are_of_today_s_recipes():
     paths = list(records_folder().glob("*.json"))
     assert paths
     for path in paths:
-        assert json.loads(path.read_text())["hash"] in wanted, path.name
+        assert Record.load(path).hash in wanted, path.name
 
 
 def test_read_only_or_full_results_are_noticed_before_training(tmp_path, monkeypatch, capsys):
@@ -114,13 +115,14 @@ def test_read_only_or_full_results_are_noticed_before_training(tmp_path, monkeyp
     assert "set BISENET_RESULTS" in capsys.readouterr().err
 
 
-def of_mious(*scores):
-    """Confusion matrices of two classes with these mIoU: 100, or 25."""
+@pytest.fixture
+def of_mious(record_of):
+    """Records of two classes with these mIoU: 100, or 25."""
     matrices = {100: np.diag([5, 5]).tolist(), 25: [[5, 0], [5, 0]]}
-    return [{"confusion": matrices[score]} for score in scores]
+    return lambda *scores: [record_of(matrices[score]) for score in scores]
 
 
-def test_comparison_of_recorded_and_missing_rows():
+def test_comparison_of_recorded_and_missing_rows(of_mious):
     rows = paper.table("table_2")[:4]
     scores = [of_mious(100, 25), of_mious(25), of_mious(100, 100)]
     records = {row.id: of_row for row, of_row in zip(rows, scores, strict=False)}
@@ -143,7 +145,7 @@ def test_comparison_of_recorded_and_missing_rows():
     assert "it takes three rows, recorded: 2" in ablations.order(table[:2])
 
 
-def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved():
+def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved(of_mious):
     records = {"table_2.detail": of_mious(25, 25), "table_2.sum": of_mious(100, 100), "table_2.bga": of_mious(25, 25)}
     told = ablations.claims(records).set_index("of")["verdict"]
     assert len(told) == len(paper.claims()) and (told[~told.index.str.startswith("table_2")] == NOT_RUN).all()
@@ -188,12 +190,15 @@ def test_a_row_that_begins_with_another_run_s_weights(tmp_path, capsys):
     assert main([*command.split()[3:], "--data-root", str(tmp_path / "cityscapes"), "--workers", "0"]) == 0
     tiny = dataclasses.replace(run.training, iterations=1, lr=1e-12)
     record = find_or_train(dataclasses.replace(run, training=tiny), **train)
-    weights = weights_path(run.base)
-    assert record["initial"].endswith(f"from {fingerprint(weights)}")
-    ours, theirs = BiSeNetV2.load(weights_path(dataclasses.replace(run, training=tiny))), BiSeNetV2.load(weights)
+    weights = yours().weights_path(run.base)
+    assert record.initial.endswith(f"from {fingerprint(weights)}")
+    ours, theirs = (
+        BiSeNetV2.load(yours().weights_path(dataclasses.replace(run, training=tiny))),
+        BiSeNetV2.load(weights),
+    )
     torch.testing.assert_close(ours.detail.state_dict()["stage1.0.0.weight"], theirs.detail.stage1[0][0].weight.data)
     weights.unlink()
-    assert find(dataclasses.replace(run, training=tiny), mine=True) == record  # shown where the weights are not
+    assert yours().find(dataclasses.replace(run, training=tiny)) == record  # shown where the weights are not
     assert "for other data sets" in lacks(plan(row, "cityscapes", "smoke", 0))
 
 
@@ -210,11 +215,10 @@ def test_tables_of_other_methods_without_a_record():
         assert (benchmarks.conditions(name, {})["data set"] == NOT_RUN).all()
 
 
-def test_our_scores_beside_the_paper_s_and_why_they_differ():
-    run = plan(paper.row("table_2.ohem"), "camvid", "short", 0)
+def test_our_scores_beside_the_paper_s_and_why_they_differ(record_of):
     half_right = (2 * np.eye(11, dtype=int) + np.roll(np.eye(11, dtype=int), 1, axis=1)).tolist()  # 2 of 4 each
-    record = {**run.identity, "row": run.row, "scale": run.scale, "source": "tutorial layout", "confusion": half_right}
-    record["images"] = {"train": 468, "test": 233}
+    images = {"train": 468, "test": 233}
+    record = record_of(half_right, dataset="camvid", source="tutorial layout", images=images)
     records = {"table_2.ohem": [record, record]}
     table = benchmarks.beside("table_8", records)
     line = table.set_index("method").loc["BiSeNetV2"]
@@ -227,7 +231,7 @@ def test_our_scores_beside_the_paper_s_and_why_they_differ():
     same = benchmarks.differences("table_8", table, records, **recipe)["status"]
     assert same.tolist() == ["differs", *[NOT_RUN] * 3]  # by 22.4, and the two records do not differ
     condition = benchmarks.conditions(
-        "table_8", {"table_2.ohem": [{**record, "images": {"train": 468, "test": 5}}]}
+        "table_8", {"table_2.ohem": [dataclasses.replace(record, images={"train": 468, "test": 5})]}
     ).iloc[0]
     assert condition["test images"] == "5 of 233 (test)" and condition["protocol"] == "paper"
     assert benchmarks.standing(table).loc[("BiSeNetV2", "mIoU %")].tolist() == ["72.4", "7 of 8", "7 of 8"]
@@ -311,12 +315,12 @@ def test_shipped_weights():
     """Small enough to ship; the model card has the score of their record, and so have they on other scenes."""
     assert SHIPPED_WEIGHTS.stat().st_size <= 12e6
     card = (SHIPPED_WEIGHTS.parent / "README.md").read_text()
-    record = find(plan(paper.row("table_2.ohem"), "streets", "long", 0), mine=False)
-    assert f"**{miou(np.array(record['confusion'])):.2f} % mIoU**" in card
+    record = published().find(plan(paper.row("table_2.ohem"), "streets", "long", 0))
+    assert f"**{record.miou:.2f} % mIoU**" in card
     scenes, model = open_dataset("streets", "tuning", size=SHIPPED_SIZE), BiSeNetV2.load(SHIPPED_WEIGHTS)
     assert model.seen_at == SHIPPED_SIZE
     matrix = evaluate(model, scenes, SHIPPED_SIZE, torch.device("cpu"), range(20)).numpy()
-    assert abs(miou(matrix) - miou(np.array(record["confusion"]))) < 6
+    assert abs(miou(matrix) - record.miou) < 6
 
 
 def test_pictures_are_of_your_run_which_is_trained_if_need_be(results, capsys):
@@ -416,7 +420,7 @@ def test_several_runs_at_a_time_are_recorded_and_a_failure_is_said(monkeypatch, 
     monkeypatch.setattr(batch, "side_by_side", lambda parameters, execution: 2)
     right = needed(["table_2"], "streets", "smoke", [0])[:1]
     batch.train(right, Parameters(scale="smoke"), Execution())
-    assert find(right[0], mine=True)
+    assert yours().find(right[0])
     wrong = needed(["table_2"], "camvid", "smoke", [0])[:1]
     batch.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"), Execution())
     assert re.search(r"table_2.detail-camvid.*: python -m bisenet train: CamVid not found", capsys.readouterr().out)

@@ -36,7 +36,7 @@ from bisenet.notebook.shared import COMPARED, Parameters
 from bisenet.runs.forecast import Forecast, forecast_runs, needed
 from bisenet.runs.plan import Run, words
 from bisenet.runs.provenance import NOTEBOOKS
-from bisenet.runs.store import check_writable, find, output_folder
+from bisenet.runs.store import check_writable, output_folder, yours
 from bisenet.runs.training import datasets, lacks
 from bisenet.speed import bench, peers, ways
 
@@ -191,7 +191,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
         if value := os.environ.get(name):
             os.environ[name] = str(Path(value).expanduser().resolve())
     runs = needed_by(paths, parameters)
-    missing = [run for run in runs if not find(run, mine=True) and not lacks(run)]
+    missing = [run for run in runs if not yours().find(run) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed
         datasets(missing[0], parameters.data_root or None)
     cost = forecast(runs, parameters, paths, execution)

@@ -26,11 +26,13 @@ from bisenet.model import BiSeNetV2
 from bisenet.paper import SCALES, Row
 from bisenet.report import ablations, benchmarks, charts
 from bisenet.runs.plan import Run, plan, words
-from bisenet.runs.store import Record, output_folder, weights_path
+from bisenet.runs.record import Record
+from bisenet.runs.store import output_folder, published, yours
 from bisenet.runs.testing import load_for
 from bisenet.runs.training import find_or_train_all
 from bisenet.speed import bench, peers, timings, training_steps, ways
 from bisenet.speed.machine import device_here
+from bisenet.speed.protocol import SpeedRecord
 from bisenet.train import Progress, print_progress
 
 # Networks that are timed in every engine when a notebook asks for it; `python -m bisenet bench` times more.
@@ -95,7 +97,7 @@ def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list
     return records, ablations.comparison(rows, records, gflops)
 
 
-def speeds(parameters: Parameters) -> tuple[dict[str, Record], dict[str, pd.DataFrame]]:
+def speeds(parameters: Parameters) -> tuple[dict[str, SpeedRecord], dict[str, pd.DataFrame]]:
     """Records of speed and their tables (`timings.measured`), by title: those that came with the repository.
 
     Of the networks as PyTorch runs them; other engines are in `our_speeds`. With `train` all networks are timed now,
@@ -114,7 +116,7 @@ def speeds(parameters: Parameters) -> tuple[dict[str, Record], dict[str, pd.Data
 
 def our_speeds(
     parameters: Parameters,
-) -> tuple[dict[str, Record], dict[str, Record], dict[str, Record]]:
+) -> tuple[dict[str, SpeedRecord], dict[str, SpeedRecord], dict[str, SpeedRecord]]:
     """Records that came with the repository: of `ways.compare` and `training_steps.compare` by place, others by title.
 
     With `train` our ways and our training step are timed now, and each engine on the networks `COMPARED`.
@@ -187,7 +189,7 @@ def segment(row: Row, images: Sequence[np.ndarray], parameters: Parameters) -> l
     embedded scenes and is of the row `table_2.ohem`.
     """
     run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
-    path, protocol = weights_path(run), run.training.protocol
+    path, protocol = yours().weights_path(run), run.training.protocol
     if not parameters.train:
         if (row.id, run.dataset) != ("table_2.ohem", "streets"):
             return []
@@ -229,7 +231,8 @@ def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2
     if parameters.weights:
         print(f"in the place of table_2.bga: {Path(parameters.weights).name}")
         return {"table_2.bga": load_for(parameters.weights, parameters.dataset)[0]}
-    paths = {run.row: weights_path(run, mine=parameters.train) for run in planned}
+    store = yours() if parameters.train else published()
+    paths = {run.row: store.weights_path(run) for run in planned}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
 
@@ -264,7 +267,7 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
         return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
     print(f"the weights of your run {run.name}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = BiSeNetV2.load(weights_path(run)).to(device)
+    model = BiSeNetV2.load(yours().weights_path(run)).to(device)
     return model, _test_set(run, parameters), run.training.test_size
 
 

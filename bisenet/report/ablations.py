@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bisenet import paper
-from bisenet.boundaries import RADIUS
 from bisenet.evaluate import iou, miou
 from bisenet.paper import BASES, Row
 from bisenet.report.verdict import NOT_RUN, Gain, gain, rank_correlation
+from bisenet.runs.record import Record
 
 NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
 
-Records = Mapping[str, Sequence[Mapping[str, Any]]]
+Records = Mapping[str, Sequence[Record]]
 
 
 def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float]) -> pd.DataFrame:
@@ -51,9 +50,9 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
     return pd.DataFrame(lines)
 
 
-def scores(records: Sequence[Mapping[str, Any]], score: Callable[[np.ndarray], float] = miou) -> list[float]:
+def scores(records: Sequence[Record], score: Callable[[np.ndarray], float] = miou) -> list[float]:
     """A score of each record, by default its mIoU in percent."""
-    return [score(np.array(record["confusion"])) for record in records]
+    return [score(record.matrix) for record in records]
 
 
 def gain_over(row: Row, base: Row, records: Records) -> Gain:
@@ -111,10 +110,9 @@ def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
     """
     lines = []
     for row in rows:
-        counted = [r for r in records.get(row.id, ()) if r.get("near_boundaries", {}).get("radius") == RADIUS]
-        near = [np.array(record["near_boundaries"]["confusion"]) for record in counted]
-        far = [np.array(record["confusion"]) - of_near for record, of_near in zip(counted, near, strict=True)]
-        lines += [(row.name, place, [*map(miou, of)]) for place, of in (("near", near), ("elsewhere", far))]
+        counted = [both for record in records.get(row.id, ()) if (both := record.by_place)]
+        for number, place in enumerate(("near", "elsewhere")):
+            lines.append((row.name, place, [miou(both[number]) for both in counted]))
     return pd.DataFrame(lines, columns=["row", "place", "scores"])
 
 
@@ -216,8 +214,7 @@ def order(table: pd.DataFrame) -> str:
 def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> pd.DataFrame:
     """IoU in percent of each class (lines) for each row (columns), mean over the seeds recorded."""
     columns = {
-        row.label: 100
-        * pd.DataFrame([iou(np.array(record["confusion"])) for record in records[row.id]]).mean().to_numpy()
+        row.label: 100 * pd.DataFrame([iou(record.matrix) for record in records[row.id]]).mean().to_numpy()
         for row in rows
         if records.get(row.id)
     }
@@ -229,23 +226,23 @@ def provenance(records: Records) -> pd.DataFrame:
     lines = [
         {
             "row": id,
-            "seed": record["seed"],
-            "iterations": record["training"]["iterations"],
-            "batch": record["training"]["batch"],
-            "train / test images": f"{record['images']['train']} / {record['images']['test']}",
-            "files": record["source"],  # which kind, and how many if not all
-            "protocol": record["training"].get("protocol", "paper"),  # older records have none
-            "seen at": "x".join(map(str, record["training"]["test_size"])),
+            "seed": record.seed,
+            "iterations": record.training.iterations,
+            "batch": record.training.batch,
+            "train / test images": f"{record.images['train']} / {record.images['test']}",
+            "files": record.source,  # which kind, and how many if not all
+            "protocol": record.training.protocol,
+            "seen at": "x".join(map(str, record.training.test_size)),
             "parts of a batch": process.get("accumulation", 1),
             "precision": process["precision"],
             "device": process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads"),
-            "minutes": f"{record['seconds']['train'] / 60:.1f}",
-            "processes": len(record["processes"]),
+            "minutes": f"{record.seconds['train'] / 60:.1f}",
+            "processes": len(record.processes),
             "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
         }
         for id, of_row in records.items()
         for record in of_row
-        for process in record["processes"][-1:]
+        for process in record.processes[-1:]
     ]
     return pd.DataFrame(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from bisenet.data import DATASETS
 from bisenet.evaluate import miou, pixel_accuracy
 from bisenet.report.ablations import Records, number, score_text, scores, spread
 from bisenet.report.verdict import NOT_RUN, Gain, mean
+from bisenet.runs.record import Record
 from bisenet.train import TrainConfig
 
 SERVER = "test server"  # Cityscapes keeps the labels of test to itself
@@ -135,18 +136,17 @@ def conditions(name: str, records: Records) -> pd.DataFrame:
     return pd.DataFrame(lines).fillna("").set_index("method")
 
 
-def _condition(record: Mapping[str, Any]) -> dict[str, Any]:
-    training = TrainConfig(**record["training"])  # fields that came after the record have their defaults
-    of = DATASETS[record["dataset"]].splits
-    trained, tested = training.train_split, training.test_split
+def _condition(record: Record) -> dict[str, Any]:
+    of = DATASETS[record.dataset].splits
+    trained, tested = record.training.train_split, record.training.test_split
     return {
-        "data set": record["dataset"],
-        "scale": record["scale"],
-        "seed": str(record["seed"]),
-        "training images": f"{record['images']['train']} of {of[trained]} ({trained})",
-        "test images": f"{record['images']['test']} of {of[tested]} ({tested})",
-        "protocol": training.protocol,
-        "files": record["source"],
+        "data set": record.dataset,
+        "scale": record.scale,
+        "seed": str(record.seed),
+        "training images": f"{record.images['train']} of {of[trained]} ({trained})",
+        "test images": f"{record.images['test']} of {of[tested]} ({tested})",
+        "protocol": record.training.protocol,
+        "files": record.source,
     }
 
 
@@ -177,17 +177,17 @@ def _status(gap: Gain, dataset: str, scale: str, name: str) -> str:
     return words.get(gap.verdict, gap.verdict)
 
 
-def _why(name: str, records: Sequence[Mapping[str, Any]], dataset: str, scale: str) -> str:
+def _why(name: str, records: Sequence[Record], dataset: str, scale: str) -> str:
     if not records:
         return f"no record for {dataset}, {scale}"
     reasons = [] if dataset == paper.PUBLISHED[name] else ["other data"]
     reasons += [] if scale == "paper" else ["other budget and size"]
-    reasons += ["files at half the size"] if any(record["source"].startswith("tutorial") for record in records) else []
+    reasons += ["files at half the size"] if any(record.source.startswith("tutorial") for record in records) else []
     reasons += ["part of the data"] if any(_partial(record) for record in records) else []
     return ", ".join([*reasons, "one seed"] if len(records) == 1 else reasons) or f"{len(records)} seeds, same recipe"
 
 
-def _partial(record: Mapping[str, Any]) -> bool:
-    of, training = DATASETS[record["dataset"]].splits, TrainConfig(**record["training"])
-    splits = {"train": training.train_split, "test": training.test_split}
-    return any(record["images"][part] < of[split] for part, split in splits.items())
+def _partial(record: Record) -> bool:
+    of = DATASETS[record.dataset].splits
+    splits = {"train": record.training.train_split, "test": record.training.test_split}
+    return any(record.images[part] < of[split] for part, split in splits.items())

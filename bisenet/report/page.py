@@ -26,7 +26,7 @@ from bisenet.files import write_text
 from bisenet.report import summary
 from bisenet.report.summary import Recorded
 from bisenet.runs.provenance import NOTEBOOKS, REPOSITORY
-from bisenet.runs.store import records_folder, results_folder
+from bisenet.runs.store import published, records_folder, results_folder, yours
 
 RESULT = "result"  # the tag of cells whose tables are shown on the page
 
@@ -54,7 +54,8 @@ STYLE += HtmlFormatter().get_style_defs(".highlight")
 
 def build() -> Path:
     """Write `index.html` into the folder of results, and `README.md` if it is the repository's; returns the first."""
-    recorded, folder = Recorded(mine=True), results_folder()
+    folder = results_folder()
+    recorded = Recorded(published(), yours(), folder=folder)
     contents = "".join(f'<li><a href="#{path.stem}">{html.escape(title(path))}</a></li>' for path in notebooks())
     parts = [
         "<h1>BiSeNet V2: results</h1>",
@@ -72,7 +73,7 @@ def build() -> Path:
 
 def readme() -> str:
     """What came with the repository, as Markdown, without figures."""
-    recorded = Recorded(mine=False)
+    recorded = Recorded(published(), folder=records_folder().parent)
     parts = ["# Results", INTRODUCTION, summary.KEY, summary.overview(recorded)]
     for path in notebooks():
         tables = [_markdown(output["text/html"]) for output in _outputs(_read(path), RESULT)]

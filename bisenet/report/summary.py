@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,7 +20,8 @@ from bisenet.data import DATASETS
 from bisenet.paper import BASES
 from bisenet.report import ablations, benchmarks
 from bisenet.runs.plan import plan
-from bisenet.runs.store import Record, record_path, records_folder, results_folder
+from bisenet.runs.record import Record
+from bisenet.runs.store import Store
 
 KEY = """**Status.** GFLOPs are *reproduced* if every printed digit is met, or *within 0.1 %*; otherwise the status is
 *differs*. ShuffleNetV2 is torchvision's here; with that of its authors its row is met too, which makes 34 (the
@@ -36,30 +35,22 @@ Setting = tuple[str, str]  # data set and scale
 
 
 class Recorded:
-    """The records that came with the repository, and, with `mine`, yours before them."""
+    """The records of some stores, read once; where two have a run, that of the later store counts."""
 
-    def __init__(self, mine: bool):
-        self.mine = mine
+    def __init__(self, *stores: Store, folder: Path):
+        files = {path: record for store in stores for path, record in store.records().items()}
+        self.records = {record.hash: record for record in files.values()}
         # the page lies in the folder of results, which may be elsewhere; README.md beside the records
-        self.folder = results_folder() if mine else records_folder().parent
-        paths = [*records_folder().glob("*.json"), *(results_folder().glob("runs/*/record.json") if mine else ())]
-        records = [json.loads(path.read_text()) for path in paths]
-        self.seeds = sorted({record["seed"] for record in records})
-        found = {(record["dataset"], record["scale"]) for record in records}
+        self.files = {record.hash: Path(os.path.relpath(path, folder)).as_posix() for path, record in files.items()}
+        self.seeds = sorted({record.seed for record in self.records.values()})
+        found = {(record.dataset, record.scale) for record in self.records.values()}
         # embedded scenes first; "smoke" only shows that everything runs, and "custom" is no row
         self.settings = [(d, s) for d in DATASETS for s in paper.SCALES[1:] if (d, s) in found]
 
     def of(self, rows: Iterable[paper.Row], setting: Setting) -> dict[str, list[Record]]:
-        """Records by row id, each with the path of its file, seen from the page, as `file`."""
-        found = {row.id: [self._find(plan(row, *setting, seed)) for seed in self.seeds] for row in rows}
-        return {id: [record for record in of_row if record] for id, of_row in found.items()}
-
-    def _find(self, run: Any) -> Record | None:
-        for mine in (True, False) if self.mine else (False,):
-            if path := record_path(run, mine=mine):
-                file = Path(os.path.relpath(path, self.folder)).as_posix()
-                return {**json.loads(path.read_text()), "file": file}
-        return None
+        """Records by row id."""
+        hashes = {row.id: [plan(row, *setting, seed).hash for seed in self.seeds] for row in rows}
+        return {id: [self.records[hash] for hash in of_row if hash in self.records] for id, of_row in hashes.items()}
 
     def with_any(self, rows: Sequence[paper.Row]) -> dict[Setting, dict[str, list[Record]]]:
         """The settings that have a record of some row, with their records."""
@@ -78,7 +69,7 @@ def ablation(name: str, recorded: Recorded) -> str:
         shown["verdict"] = gain_statuses(table, BASES[name])
         shown["status of the GFLOPs"] = gflops_statuses(rows, gflops)
         title = f"### Table {name.removeprefix('table_')}: {', '.join(setting)}"
-        parts += [title, markdown(shown.reset_index()), *_sources(records)]
+        parts += [title, markdown(shown.reset_index()), *_sources(records, recorded)]
     return "\n\n".join(parts)
 
 
@@ -102,7 +93,7 @@ def benchmark(name: str, recorded: Recorded) -> str:
     parts = []
     for setting, records in (with_any or {(dataset, "paper"): {}}).items():
         table = benchmarks.differences(name, benchmarks.beside(name, records), records, *setting)
-        parts += [f"### {', '.join(setting)}", markdown(table.reset_index()), *_sources(records)]
+        parts += [f"### {', '.join(setting)}", markdown(table.reset_index()), *_sources(records, recorded)]
     return "\n\n".join(parts)
 
 
@@ -120,7 +111,7 @@ def by_place(recorded: Recorded) -> str:
             wide.loc[[row.name for row in rows]].set_axis([row.label for row in rows]).rename_axis("row").reset_index()
         )
         title = f"### mIoU % within {RADIUS} pixels of a boundary, and elsewhere: {', '.join(setting)}"
-        parts += [title, markdown(table), *_sources(records)]
+        parts += [title, markdown(table), *_sources(records, recorded)]
     return "\n\n".join(parts)
 
 
@@ -143,13 +134,15 @@ def overview(recorded: Recorded) -> str:
     return markdown(table.rename_axis("Tables 2 to 6").reset_index())
 
 
-def _sources(records: ablations.Records) -> list[str]:
+def _sources(records: ablations.Records, recorded: Recorded) -> list[str]:
     """Where the numbers come from, one click away; nothing without records."""
     if not any(records.values()):
         return []
     table = ablations.provenance(records)
-    files = [record["file"] for of_row in records.values() for record in of_row]
-    table["record"] = [f"[{file.split('-')[-1].removesuffix('.json')}]({file})" for file in files]
+    hashes = [record.hash for of_row in records.values() for record in of_row]
+    table["record"] = [
+        f"[{recorded.files[hash].split('-')[-1].removesuffix('.json')}]({recorded.files[hash]})" for hash in hashes
+    ]
     return ["<details><summary>where these numbers come from</summary>", markdown(table), "</details>"]
 
 

@@ -25,7 +25,7 @@ from bisenet.execution import Execution
 from bisenet.runs.memory import Trial, attempt
 from bisenet.runs.plan import Run, plan
 from bisenet.runs.provenance import describe_device
-from bisenet.runs.store import find
+from bisenet.runs.store import yours
 from bisenet.runs.training import lacks
 
 
@@ -90,7 +90,7 @@ def forecast_runs(
     `processes` how many runs are trained at a time.
     """
     began = time.perf_counter()
-    missing = [run for run in runs if not find(run, mine=True)]
+    missing = [run for run in runs if not yours().find(run)]
     able = [run for run in missing if not lacks(run)]
     alone = execution.alone()
     fabric = alone.fabric()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 import torch
 
 from bisenet import paper
-from bisenet.config import plain
-from bisenet.evaluate import miou
-from bisenet.files import write_json
+from bisenet.files import WEIGHTS_FOLDER
 from bisenet.model import BiSeNetV2
 from bisenet.runs.plan import plan
-from bisenet.runs.store import Record, records_folder, results_folder
+from bisenet.runs.record import Record
+from bisenet.runs.store import records_folder, results_folder
 
 
 def publish(run: str | Path, *, weights: bool = False) -> Path:
@@ -27,18 +25,37 @@ def publish(run: str | Path, *, weights: bool = False) -> Path:
     published of its data set and scale; and for one that would replace another.
     """
     folder = _folder(run)
-    record = json.loads((folder / "record.json").read_text())
+    record = Record.load(folder / "record.json")
     name = _check(record)
-    target = next(records_folder().glob(f"*-{record['hash']}.json"), records_folder() / f"{name}.json")
-    if target.exists() and json.loads(target.read_text()) != record:
+    target = next(records_folder().glob(f"*-{record.hash}.json"), records_folder() / f"{name}.json")
+    if target.exists() and Record.load(target) != record:
         raise ValueError(f"{target.name} is there already with other numbers; remove it first if it is to be replaced")
     if weights:
-        network = BiSeNetV2.load(folder / "weights.safetensors")
-        if plain(network.config) != record["model"]:
-            raise ValueError(f"{folder / 'weights.safetensors'} is of another network than its record")
-        network.save(target.with_suffix(".safetensors"), torch.float16)
-    write_json(target, record)
+        _network(folder, record).save(target.with_suffix(".safetensors"), torch.float16)
+    record.save(target)
     return target
+
+
+def ship(run: str | Path, name: str) -> Path:
+    """Put the network of a run among the weights of the package, in half precision, with its record beside it.
+
+    It may have been trained with a recipe of its own, and go on from other weights: the record says so. Afterwards
+    `name` means it wherever weights are asked for. ValueError as of `publish`, for the state of the code and numbers.
+    """
+    folder = _folder(run)
+    record = Record.load(folder / "record.json")
+    _check_state(record)
+    target = WEIGHTS_FOLDER / f"{name}.safetensors"
+    _network(folder, record).save(target, torch.float16)
+    record.save(target.with_suffix(".json"))
+    return target
+
+
+def _network(folder: Path, record: Record) -> BiSeNetV2:
+    network = BiSeNetV2.load(folder / "weights.safetensors")
+    if network.config != record.model:
+        raise ValueError(f"{folder / 'weights.safetensors'} is of another network than its record")
+    return network
 
 
 def _folder(run: str | Path) -> Path:
@@ -53,18 +70,12 @@ def _folder(run: str | Path) -> Path:
 
 def _check(record: Record) -> str:
     """The name of the run, if its record may be published."""
-    if record["scale"] == "custom":
-        raise ValueError(f"{record['row']} {record['hash']} was trained with --set or --weights: it is no table's row")
-    run = plan(paper.row(record["row"]), record["dataset"], record["scale"], record["seed"])
-    if run.hash != record["hash"]:
-        raise ValueError(f"{record['row']} {record['hash']} is of another recipe or network than {run.name} today")
-    states = {(process["git"]["commit"], process["git"]["dirty"]) for process in record["processes"]}
-    if len(states) > 1 or states & {(None, None)} or any(dirty for _, dirty in states):
-        said = ", ".join(f"{str(commit)[:7]}{' + changes' * bool(dirty)}" for commit, dirty in sorted(states, key=str))
-        raise ValueError(f"{run.name} is of changed or several states of the code ({said}): train it in a clean clone")
-    if not math.isfinite(miou(np.array(record["confusion"]))) or not np.isfinite(record["losses"]["loss"]).all():
-        raise ValueError(f"{run.name} has a score or a loss that is not finite")
-    (commit, _), others = states.pop(), _commits(run.dataset, run.scale)
+    if record.scale == "custom":
+        raise ValueError(f"{record.row} {record.hash} was trained with --set or --weights: it is no table's row")
+    run = plan(paper.row(record.row), record.dataset, record.scale, record.seed)
+    if run.hash != record.hash:
+        raise ValueError(f"{record.row} {record.hash} is of another recipe or network than {run.name} today")
+    commit, others = _check_state(record), _commits(run.dataset, run.scale)
     if others - {commit}:
         raise ValueError(
             f"{run.name} is of commit {commit}, what is published of {run.dataset}, {run.scale} of "
@@ -73,7 +84,19 @@ def _check(record: Record) -> str:
     return run.name
 
 
+def _check_state(record: Record) -> str:
+    """The commit of a run, if it was of one clean state of the code and its numbers are finite."""
+    name = f"{record.row} {record.hash}"
+    states = {(process["git"]["commit"], process["git"]["dirty"]) for process in record.processes}
+    if len(states) > 1 or states & {(None, None)} or any(dirty for _, dirty in states):
+        said = ", ".join(f"{str(commit)[:7]}{' + changes' * bool(dirty)}" for commit, dirty in sorted(states, key=str))
+        raise ValueError(f"{name} is of changed or several states of the code ({said}): train it in a clean clone")
+    if not math.isfinite(record.miou) or not np.isfinite(record.losses["loss"]).all():
+        raise ValueError(f"{name} has a score or a loss that is not finite")
+    return str(states.pop()[0])
+
+
 def _commits(dataset: str, scale: str) -> set[Any]:
     """The commits of what is published, so that no table mixes two."""
     paths = records_folder().glob(f"*-{dataset}-{scale}-seed*.json")
-    return {process["git"]["commit"] for path in paths for process in json.loads(path.read_text())["processes"]}
+    return {process["git"]["commit"] for path in paths for process in Record.load(path).processes}

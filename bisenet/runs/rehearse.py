@@ -23,7 +23,8 @@ from bisenet.data import miniature
 from bisenet.execution import Execution
 from bisenet.runs import memory
 from bisenet.runs.plan import Run, plan
-from bisenet.runs.store import Record, weights_path
+from bisenet.runs.record import Record
+from bisenet.runs.store import yours
 from bisenet.runs.testing import predictions
 from bisenet.runs.training import find_or_train
 from bisenet.train import Progress
@@ -92,7 +93,7 @@ def _fitting(run: Run, execution: Execution, fabric: Fabric, say: Callable[[str]
 def _report(run: Run, record: Record, moments: list[float], whole: int, device: torch.device) -> None:
     done, pace = run.training.iterations, (moments[-1] - moments[1]) / (len(moments) - 2)
     print(f"{done} iterations in {moments[-1] - moments[0]:.0f} s, after the first {pace:.2f} s each; ", end="")
-    print(f"{record['images']['test']} images tested in {record['seconds']['evaluate']:.1f} s, ", end="")
+    print(f"{record.images['test']} images tested in {record.seconds['evaluate']:.1f} s, ", end="")
     print(f"protocol {run.training.protocol!r}")
     print(f"at this pace the {whole:,} iterations of the recipe take {whole * pace / 3600:,.1f} hours")
     print(f"peak memory: {memory.peak(device) / 2**30:.1f} GiB")
@@ -101,5 +102,5 @@ def _report(run: Run, record: Record, moments: list[float], whole: int, device: 
 def _export(run: Run, folder: Path) -> None:
     if run.dataset == "cityscapes":
         on_test = dataclasses.replace(run.training, test_split="test")
-        paths = predictions(weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
+        paths = predictions(yours().weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
         print(f"for the test server: {', '.join(path.name for path in paths)}")

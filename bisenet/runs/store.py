@@ -1,20 +1,55 @@
-"""Where records and weights are.
+"""Where records and weights are: two stores, yours and the repository's.
 
-Records live in two places: `results/records/` holds those that came with the repository, and `results/runs/` yours.
-Reading (`train = False`) shows the former, reproducing (`train = True`) trusts only the latter.
+Reading (`train = False`) shows what came with the repository, reproducing (`train = True`) trusts only your own.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 from pathlib import Path
-from typing import Any
 
 from bisenet.runs.plan import Run
 from bisenet.runs.provenance import REPOSITORY
+from bisenet.runs.record import Record
 
-Record = dict[str, Any]
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """Records and weights of runs in a folder: the files of a run, by its name, which ends with its hash."""
+
+    root: Path
+    record: str
+    weights: str
+
+    def record_path(self, run: Run) -> Path:
+        """Where the record of a run is or will be: by its hash if it is there, whatever its row was called."""
+        return self._path(run, self.record)
+
+    def weights_path(self, run: Run) -> Path:
+        """Where its weights are or will be."""
+        return self._path(run, self.weights)
+
+    def find(self, run: Run) -> Record | None:
+        path = self.record_path(run)
+        return Record.load(path) if path.is_file() else None
+
+    def records(self) -> dict[Path, Record]:
+        """All of them, by their files."""
+        return {path: Record.load(path) for path in sorted(self.root.glob(self.record.format("*")))}
+
+    def _path(self, run: Run, pattern: str) -> Path:
+        return min(self.root.glob(pattern.format(f"*-{run.hash}")), default=self.root / pattern.format(run.name))
+
+
+def yours() -> Store:
+    """What you have run: a folder for each run."""
+    return Store(results_folder() / "runs", "{}/record.json", "{}/weights.safetensors")
+
+
+def published() -> Store:
+    """What came with the repository."""
+    return Store(records_folder(), "{}.json", "{}.safetensors")
 
 
 def results_folder() -> Path:
@@ -32,27 +67,8 @@ def records_folder() -> Path:
     return REPOSITORY / "results" / "records"
 
 
-def find(run: Run, mine: bool) -> Record | None:
-    """The record of a run, by its hash: among yours, or among those that came with the repository."""
-    path = record_path(run, mine)
-    return json.loads(path.read_text()) if path else None
-
-
-def record_path(run: Run, mine: bool) -> Path | None:
-    """The file of that record."""
-    pattern = f"runs/*-{run.hash}/record.json" if mine else f"*-{run.hash}.json"
-    return min((results_folder() if mine else records_folder()).glob(pattern), default=None)
-
-
-def weights_path(run: Run, mine: bool = True) -> Path:
-    """Where the weights of your run are, once it is recorded; or those that came with the repository, if any did."""
-    if mine:
-        return run_folder(run) / "weights.safetensors"
-    return min(records_folder().glob(f"*-{run.hash}.safetensors"), default=records_folder() / f"{run.name}.safetensors")
-
-
 def run_folder(run: Run) -> Path:
-    """The folder of a run: by its hash if there is one, whatever the row was called when it began."""
+    """The folder of a run of yours: by its hash if there is one, whatever the row was called when it began."""
     folders = results_folder() / "runs"
     return next((path for path in folders.glob(f"*-{run.hash}") if path.is_dir()), folders / run.name)
 

@@ -23,12 +23,12 @@ from bisenet.data import DATASETS, open_dataset
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
-from bisenet.files import write_json
 from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
-from bisenet.runs.plan import Run, plan, words
+from bisenet.runs.plan import FORMAT, Run, plan, words
 from bisenet.runs.provenance import describe_device, git_state, versions
-from bisenet.runs.store import Record, check_writable, find, results_folder, run_folder, weights_path
+from bisenet.runs.record import Record
+from bisenet.runs.store import check_writable, published, results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
 from bisenet.runs.transfer import carry_over, fingerprint
 from bisenet.train import TrainConfig, Watcher, fit
@@ -48,7 +48,7 @@ def find_or_train(
     base are found. A second process that asks for the same run waits until the first is done and then finds its record.
     """
     execution = execution or Execution()
-    if not execution.several and (record := find(run, mine=True)):
+    if not execution.several and (record := yours().find(run)):
         return _of_these_files(record, run, data_root)
     run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
     if run.training.pretrained:
@@ -56,14 +56,14 @@ def find_or_train(
     if run.base:
         if missing := lacks(run):
             raise ValueError(f"{run.name} cannot begin. {missing}")
-        weights = weights_path(run.base)
+        weights = yours().weights_path(run.base)
     elif run.training.initial != (fingerprint(weights) if weights else ""):
         raise ValueError(f"{run.name} begins with the weights {run.training.initial or 'of nobody'}, given: {weights}")
     train_set, test_set = datasets(run, data_root)
     check_writable(run_folder(run))
     fabric = execution.fabric()
     with exclusive(run, fabric):
-        if record := find(run, mine=True):
+        if record := yours().find(run):
             return _of_these_files(record, run, data_root)
         return _train(run, execution, fabric, (train_set, test_set), weights, watch)
 
@@ -76,9 +76,9 @@ def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> R
         if data_root:
             raise
         return record
-    if source != record["source"]:
+    if source != record.source:
         raise ValueError(
-            f"{run.name} is recorded from: {record['source']}; there is now: {source}; set BISENET_RESULTS to another "
+            f"{run.name} is recorded from: {record.source}; there is now: {source}; set BISENET_RESULTS to another "
             "folder to run it on both"
         )
     return record
@@ -110,12 +110,12 @@ def find_or_train_all(
     if train:
         records = {id: [_announced(run, **options) for run in of_row] for id, of_row in runs.items()}
     else:
-        records = {id: [find(run, mine=False) for run in of_row] for id, of_row in runs.items()}
+        records = {id: [published().find(run) for run in of_row] for id, of_row in runs.items()}
     return {id: [record for record in of_row if record] for id, of_row in records.items()}
 
 
 def _announced(run: Run, **options: Any) -> Record | None:
-    recorded = find(run, mine=True)
+    recorded = yours().find(run)
     if not recorded and (missing := lacks(run)):
         print(f"{run.name}: not run. {missing}", flush=True)
         return None
@@ -127,7 +127,7 @@ def lacks(run: Run) -> str:
     """Why a run cannot begin with the weights that it should begin with on this machine, or nothing."""
     if run.base and run.base.dataset == run.dataset:
         return f"It begins with weights from {run.dataset}, so it is for other data sets."
-    if run.base and not weights_path(run.base).is_file():
+    if run.base and not yours().weights_path(run.base).is_file():
         return f"It begins with weights that are not there: python -m bisenet {' '.join(words(run.base))}"
     try:
         if run.training.pretrained:
@@ -191,20 +191,27 @@ def _train(
     began = time.monotonic()
     images = used_images(test_set, run.training.test_images)
     near, far = _tested(run.training, model, test_set, fabric)
-    record = {
-        **{"hash": run.hash, "row": run.row, "scale": run.scale, **run.identity},
-        "initial": initial,
-        "source": _source(train_set, test_set),
-        "images": {"train": used_images(train_set, run.training.train_images), "test": images},
-        "confusion": (near + far).tolist(),
-        "near_boundaries": {"radius": RADIUS, "confusion": near.tolist()},
-        "losses": thin(fitted.losses),
-        "seconds": {"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
-        "processes": fitted.processes,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    record = Record(
+        hash=run.hash,
+        row=run.row,
+        scale=run.scale,
+        format=FORMAT,
+        dataset=run.dataset,
+        seed=run.seed,
+        model=run.model,
+        training=run.training,
+        initial=initial,
+        source=_source(train_set, test_set),
+        images={"train": used_images(train_set, run.training.train_images), "test": images},
+        confusion=(near + far).tolist(),
+        near_boundaries={"radius": RADIUS, "confusion": near.tolist()},
+        losses=thin(fitted.losses),
+        seconds={"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
+        processes=fitted.processes,
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
     if fabric.is_global_zero:
-        write_json(run_folder(run) / "record.json", record)
+        record.save(run_folder(run) / "record.json")
         checkpoint.unlink()
     fabric.barrier()
     return record

@@ -13,13 +13,14 @@ import torch
 from bisenet.config import Size, choose
 from bisenet.files import write_json
 from bisenet.inference import engines
-from bisenet.runs.store import Record, check_writable, records_folder, results_folder
+from bisenet.runs.store import check_writable, records_folder, results_folder
 from bisenet.speed import peers
 from bisenet.speed.machine import _name, device_here, machine_of, machine_peak, moment, process_of, title
 from bisenet.speed.peers import FRAME, Network
 from bisenet.speed.protocol import (
     ITERATIONS,
     STAGES,
+    SpeedRecord,
     check,
     clock_of,
     measure,
@@ -130,7 +131,7 @@ def shipped_folder() -> Path:
     return records_folder() / "speed"
 
 
-def _begun(path: Path, machine: dict[str, Any]) -> Record:
+def _begun(path: Path, machine: dict[str, Any]) -> SpeedRecord:
     """The record to go on with; one that was made in another way is not."""
     record = json.loads(path.read_text()) if path.exists() else {}
     return {"failed": {}, **record} if {**record, **machine} == record else {**machine, "networks": {}, "failed": {}}
@@ -187,12 +188,12 @@ def _line(network: Network, entry: Mapping[str, Any]) -> str:
     return f"{network.name:16} {seen:>9} {spread} {of.fps:8.2f} {share_of_peak(entry):6.1f}"
 
 
-def records(folder: Path) -> dict[str, Record]:
+def records(folder: Path) -> dict[str, SpeedRecord]:
     """The records of a folder by their titles, those of a GPU first."""
     return {title(record): record for record in read_records(folder)}
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path) -> list[SpeedRecord]:
     """The records of a folder, those of a GPU first."""
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda record: "gpu" not in record["device"])

@@ -26,6 +26,8 @@ from bisenet.model import upsample
 ITERATIONS = 5_000  # Section 5, Inference
 WARM_UP = 20
 
+SpeedRecord = dict[str, Any]  # as it is written: timings by name, and all that can move them
+
 # What goes in, and the stages that it passes, each timed by itself.
 Way = tuple[Any, Mapping[str, Callable[[Any], Any]]]
 

@@ -30,10 +30,10 @@ from bisenet.execution import Execution, Precision
 from bisenet.files import write_json
 from bisenet.model import BiSeNetV2
 from bisenet.runs import provenance
-from bisenet.runs.store import Record, check_writable
+from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.machine import machine_peak, moment, process_of, slug, where_measured
-from bisenet.speed.protocol import check, rounded, timing
+from bisenet.speed.protocol import SpeedRecord, check, rounded, timing
 from bisenet.train import TrainConfig, make_optimizer, prepare, step
 
 ITERATIONS, WARM_UP = 20, 2  # of each; those that warm up are not counted
@@ -115,7 +115,7 @@ def _serve(turns: Connection, precision: Precision | None, batch: int, size: Siz
 
 def compare(
     *, batch: int = 8, size: Size = (256, 320), iterations: int = ITERATIONS, folder: Path | None = None
-) -> Record:
+) -> SpeedRecord:
     """Time steps of each loop on the CPU, ours in fp32 and in what "auto" chooses, and record them.
 
     The record goes to `results/speed/pace/`. Of each loop it has a timing, the loss of the first step, and how many
@@ -125,7 +125,7 @@ def compare(
     folder = folder or bench.speed_folder() / "pace"
     check_writable(folder)
     device = torch.device("cpu")
-    record: Record = {"device": provenance.describe_device(device), "threads": torch.get_num_threads()}
+    record: SpeedRecord = {"device": provenance.describe_device(device), "threads": torch.get_num_threads()}
     record |= {"row": ROW, "classes": CLASSES, "batch": batch, "size": list(size), "warm_up": WARM_UP}
     record |= {**moment(), "peak": machine_peak(device), "process": process_of(device)}
     auto = Execution("cpu").resolved_precision
@@ -168,6 +168,6 @@ def _in_turn(
     return seconds, losses
 
 
-def records(folder: Path) -> dict[str, Record]:
+def records(folder: Path) -> dict[str, SpeedRecord]:
     """The records of `compare` in a folder, by where they were measured."""
     return {where_measured(record): record for record in bench.read_records(folder / "pace")}

@@ -30,7 +30,7 @@ from bisenet.inference import engines
 from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.model import BiSeNetV2, upsample
 from bisenet.runs.memory import peak
-from bisenet.runs.store import Record, check_writable
+from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import (
@@ -43,7 +43,7 @@ from bisenet.speed.machine import (
     where_measured,
 )
 from bisenet.speed.peers import FRAME, chosen
-from bisenet.speed.protocol import ITERATIONS, Way, check, clock_of, measure, resize, rounded, timing
+from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, measure, resize, rounded, timing
 
 BATCHES = (1, 2, 4, 8)
 CALIBRATION = 64  # embedded scenes, of the training split
@@ -114,7 +114,7 @@ def compare(
     batches: Sequence[int] = BATCHES,
     memory: bool = True,
     folder: Path | None = None,
-) -> Record:
+) -> SpeedRecord:
     """Time all ways in turn, on the GPU or else on the CPU, print them and record them in `results/speed/ways/`.
 
     Each for `limit` seconds, or `iterations` times. Beside time there are, of each engine and precision: seconds to
@@ -125,7 +125,7 @@ def compare(
     folder = folder or bench.speed_folder() / "ways"
     check_writable(folder)
     machine = machine_of(device, frame)
-    record: Record = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
+    record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
     record |= {"peak": machine_peak(device), "gflop": 2 * cost.measure(_Alone(), size).gmacs}
     record["layers"] = layers(size, device)
@@ -294,6 +294,6 @@ def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def records(folder: Path) -> dict[str, Record]:
+def records(folder: Path) -> dict[str, SpeedRecord]:
     """The records of `compare` in a folder, by where they were measured, those of a GPU first."""
     return {where_measured(record): record for record in bench.read_records(folder / "ways")}
