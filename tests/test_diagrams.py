@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bisenet.cost import paper_cost
-from bisenet.looking import diagrams
+from bisenet.looking import architecture, diagrams
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.readings import PAPER
 
@@ -53,7 +53,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def test_table_1() -> None:
-    table = diagrams.table(network())
+    table = architecture.table(network())
     layers = table[["opr", "k", "c", "e", "s", "r"]].astype(str).agg(" ".join, axis=1)
     assert layers.groupby(level=0, sort=False).agg(list).to_dict() == TABLE_1 | BEHIND
     assert table["output size"].groupby(level=0).last()["stage5_5"] == "16×32"
@@ -64,7 +64,7 @@ def test_table_1() -> None:
     [{}, LARGE, COINCHEUNG, {"backbone": "mobilenet_v2"}, {"detail": False, "aggregation": "none", "booster": ()}],
 )
 def test_the_table_adds_up_to_the_cost(changes: dict[str, Any]) -> None:
-    table, cost = diagrams.table(network(**changes)), paper_cost(network(**changes))
+    table, cost = architecture.table(network(**changes)), paper_cost(network(**changes))
     assert table["GFLOPs"].sum() == pytest.approx(cost.gflops, rel=1e-12)
     assert table["parameters"].sum() == cost.parameters
 

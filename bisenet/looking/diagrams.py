@@ -1,4 +1,4 @@
-"""Table 1 and Figures 3 to 7 of the paper, from a network: another `ModelConfig`, another table, another picture.
+"""Figures 3 to 7 of the paper, drawn from a network: another `ModelConfig`, another picture.
 
 Kernels, strides, channels, repeats and sizes are read from the modules and from one pass on the "meta" device, where
 tensors have shapes and no numbers. Written down here is only what a module does not tell: how the arrows run, and the
@@ -8,205 +8,37 @@ channels.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
-from torch import Tensor, nn
+from torch import nn
 
-from bisenet.config import Size
-from bisenet.cost import PAPER_INPUT, paper_cost
+from bisenet.looking.architecture import (
+    BLOCK,
+    COLOURS,
+    POINTWISE,
+    RESAMPLE,
+    Point,
+    Shape,
+    Step,
+    Traced,
+    expansion_of,
+    shape_text,
+    stage_steps,
+    trace,
+)
 from bisenet.model import (
     BilateralGuidedAggregation,
     BiSeNetV2,
     ContextEmbedding,
-    ConvBN,
     GatherExpansion,
     PublicBoosterHead,
     Stem,
 )
-
-# Tints of Okabe and Ito's colours, told apart by colour-blind readers too; the same kind has the same in every figure.
-CONV, DEPTHWISE, RESAMPLE = "convolution", "depth-wise", "resampling"
-POINTWISE, BLOCK = "element by element", "block of layers"
-COLOURS = {CONV: "#A6D5F2", DEPTHWISE: "#8FD1BE", RESAMPLE: "#F6D08A", POINTWISE: "#E4E4E4", BLOCK: "#E8BFD5"}
-
-Point = tuple[float, float]
-Shape = tuple[int, ...]  # (C, H, W)
-Step = tuple[str, str, Shape]  # what stands in a box, its kind, the shape that comes in
-
-
-# --- what the network says ------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Traced:
-    """A network on the "meta" device, and the shapes that went into and out of each of its modules."""
-
-    model: BiSeNetV2
-    inputs: dict[nn.Module, Shape]
-    outputs: dict[nn.Module, Shape]
-
-    def of_kind(self, kind: type) -> list[tuple[str, Any]]:
-        """The modules of a kind with their names; ValueError if there is none."""
-        found = [(name, module) for name, module in self.model.named_modules() if isinstance(module, kind)]
-        if not found:
-            raise ValueError(f"this network has no {kind.__name__}, so there is nothing to draw: {self.model.config}")
-        return found
-
-    def steps(self, *modules: nn.Module) -> list[Step]:
-        """A box for each step of a chain of modules, and the shape that comes into it."""
-        return [(*_step(layer), self.inputs[layer]) for module in modules for layer in _layers(module)]
-
-
-def trace(model: BiSeNetV2, size: Size = PAPER_INPUT) -> Traced:
-    """Run a copy of a network, and its booster heads, on an image of (height, width)."""
-    ghost = copy.deepcopy(model).to("meta").eval()
-    traced = Traced(ghost, {}, {})
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
-            traced.inputs[module], traced.outputs[module] = tuple(inputs[0].shape[1:]), tuple(output.shape[1:])
-
-    for module in ghost.modules():
-        module.register_forward_hook(note)
-    images = torch.empty(1, 3, *size, device="meta")
-    ghost(images)
-    features = ghost.features(images)
-    for position, head in ghost.booster.items():
-        head(features[position])
-    return traced
-
-
-POOLING = (nn.MaxPool2d, nn.AvgPool2d)
-NAMES = {
-    "Conv2d": "conv",
-    "BatchNorm2d": "batch norm",
-    "MaxPool2d": "max pool",
-    "AvgPool2d": "average pool",
-    "Stem": "stem",
-    "ContextEmbedding": "context\nembedding",
-    "InvertedResidual": "inverted\nresidual",  # of the backbones, like the next one
-    "BasicBlock": "basic block",
-}
-
-
-def _named(module: nn.Module) -> str:
-    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1  # as all grouped ones here
-    return "depth-wise conv" if depthwise else NAMES.get(type(module).__name__, type(module).__name__)
-
-
-def _layers(module: nn.Module) -> list[nn.Module]:
-    """What a chain consists of; a convolution with nothing but its normalisation and ReLU is one."""
-    if not isinstance(module, nn.Sequential):
-        return [module]
-    parts = list(module)
-    after = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)
-    if parts and isinstance(parts[0], nn.Conv2d) and all(isinstance(part, after) for part in parts[1:]):
-        return [module]
-    return [layer for part in parts for layer in _layers(part)]
-
-
-def _step(layer: nn.Module) -> tuple[str, str]:
-    """One of `_layers` as a box: its text and its kind."""
-    first, *after = layer if isinstance(layer, nn.Sequential) else [layer]
-    stride = getattr(first, "stride", 1)
-    stride = max(stride) if isinstance(stride, tuple) else stride
-    text = _brief(first) + (f", stride {stride}" if stride > 1 else "")
-    if isinstance(first, nn.Conv2d):
-        below = ", ".join([*(["bias"] if first.bias is not None else []), *map(_named, after)])
-        return "\n".join(filter(None, [text, below])), CONV if first.groups == 1 else DEPTHWISE
-    return text, RESAMPLE if isinstance(first, POOLING) else POINTWISE
-
-
-def _stage(module: nn.Module) -> tuple[str, str]:
-    """A whole stage as one box: its layers, equal ones counted."""
-    layers = [layer for layer in _layers(module) if not isinstance(layer, (nn.BatchNorm2d, nn.ReLU))]
-    runs = [(text, len(list(run))) for text, run in itertools.groupby(map(_brief, layers))]
-    plain = all(isinstance(layer, nn.Sequential) for layer in layers)
-    return "\n".join(f"{n} × {text}" if n > 1 else text for text, n in runs), CONV if plain else BLOCK
-
-
-def _brief(layer: nn.Module) -> str:
-    """What a layer is, and not its stride."""
-    first = next(layer.children()) if isinstance(layer, nn.Sequential) else layer
-    if isinstance(first, GatherExpansion):
-        return f"GE\nexpansion {_expansion(first)}"
-    if not isinstance(first, (nn.Conv2d, *POOLING)):
-        return _named(first)
-    kernel = max(first.kernel_size) if isinstance(first.kernel_size, tuple) else first.kernel_size
-    return f"{_named(first)} {kernel}×{kernel}"
-
-
-def _expansion(layer: Any) -> int:
-    """By how much the channels of a gather-and-expansion layer grow before its projection."""
-    gather, projection = layer.main[0][0], layer.main[-1][0]
-    return projection.in_channels // gather.in_channels
-
-
-def _shape(shape: Shape) -> str:
-    channels, height, width = shape
-    return f"{height}×{width}×{channels}"
-
-
-# --- Table 1 --------------------------------------------------------------------------------------------------------
-
-COLUMNS = ["stage", "opr", "k", "c", "e", "s", "r", "output size", "parameters", "GFLOPs"]
-OPERATIONS = {  # as the paper names them; "Conv2d" there has batch normalisation and ReLU behind it
-    "ConvBN": "Conv2d",
-    "Conv2d": "convolution",
-    "GatherExpansion": "GE",
-    "ContextEmbedding": "CE",
-    "BilateralGuidedAggregation": "BGA",
-}
-
-
-def table(model: BiSeNetV2) -> pd.DataFrame:
-    """Table 1 of the paper, to the end of the network and with its cost: one line for layers in a row that are equal.
-
-    Operation, largest kernel k in it, output channels c, expansion e, stride s, repeats r. Booster heads have no line,
-    and neither has interpolation, which costs nothing: the lines add up to the network's cost at inference.
-    """
-    traced, cost = trace(model), paper_cost(model).by_module
-    names = {module: name for name, module in traced.model.named_modules()}
-    lines = []
-    for stage, module in _stages(traced.model):
-        for (*layer, size), equal in itertools.groupby(_layers(module), lambda each: _line(traced, each)):
-            run = list(equal)
-            parameters = sum(parameter.numel() for each in run for parameter in each.parameters())
-            gflops = sum(cost.get(names[each], 0.0) for each in run)
-            lines.append((stage, *layer, len(run), size, parameters, gflops))
-    return pd.DataFrame(lines, columns=COLUMNS).set_index("stage")
-
-
-def _stages(model: BiSeNetV2) -> list[tuple[str, nn.Module]]:
-    """All stages that take part in inference, named as in `BiSeNetV2.features`, and the two layers of the head."""
-    branches = {"detail.": model.detail, "": model.semantic}
-    stages = [(at + n, m) for at, branch in branches.items() if branch is not None for n, m in branch.named_children()]
-    merged: list[tuple[str, nn.Module]] = [("aggregation", model.aggregation), ("refinement", model.refinement)]
-    return [*stages, *merged, ("head", model.head.conv), ("head", model.head.classifier)]
-
-
-def _line(traced: Traced, layer: Any) -> tuple[str | int, ...]:
-    """Operation, k, c, e, s and output size of a layer."""
-    name = type(layer).__name__
-    convolutions = [each for each in layer.modules() if isinstance(each, nn.Conv2d)]
-    bare = isinstance(layer, ConvBN) and not isinstance(layer[-1], nn.ReLU)
-    operation = "convolution" if bare else OPERATIONS.get(name, name)
-    if isinstance(layer, ConvBN) and convolutions[0].groups > 1:
-        operation = f"depth-wise {operation}"
-    kernel = max((max(each.kernel_size) for each in convolutions), default="-")
-    expansion = _expansion(layer) if isinstance(layer, GatherExpansion) else "-"
-    (_, before, _), (channels, height, width) = traced.inputs[layer], traced.outputs[layer]
-    return operation, kernel, channels, expansion, before // height, f"{height}×{width}"
-
 
 # --- how it is drawn ------------------------------------------------------------------------------------------------
 
@@ -268,13 +100,13 @@ class Sheet:
     def start(self, x: float, title: str, shape: Shape, y: float = 0.25) -> Box:
         """A title, and below it the shape that comes in, where arrows begin."""
         self.text(x, y, title, fontweight="bold")
-        self.text(x, y + 0.2, _shape(shape))
+        self.text(x, y + 0.2, shape_text(shape))
         return Box(x, y + 0.2, 0, 0.2)
 
     def end(self, last: Box, shape: Shape) -> None:
         """An arrow to the shape that comes out."""
         self.line(last.bottom, (last.x, last.y + 0.55))
-        self.text(last.x, last.y + 0.65, _shape(shape))
+        self.text(last.x, last.y + 0.65, shape_text(shape))
 
     def line(self, *points: Point, label: str = "", style: str = "-") -> None:
         """An arrow along some points, with a label beside its last stretch."""
@@ -294,7 +126,7 @@ class Sheet:
         """Boxes below each other at x, the first at y, with an arrow from `above`; gives the last."""
         for text, kind, shape in steps:
             below = self.box(x, y, text, kind)
-            self.elbow(above, below, _shape(shape) if above.width else "", turn)  # a start has its shape
+            self.elbow(above, below, shape_text(shape) if above.width else "", turn)  # a start has its shape
             above, y = below, y + PITCH
         return above
 
@@ -320,7 +152,7 @@ def overview(model: BiSeNetV2) -> Figure:
     traced = trace(model)
     ghost = traced.model
     sheet = Sheet(10.5 if len(ghost.refinement) else 9.3, 4.0)
-    sheet.text(0.45, 1.5, f"image\n{_shape(traced.inputs[ghost])}")
+    sheet.text(0.45, 1.5, f"image\n{shape_text(traced.inputs[ghost])}")
     meet = sheet.box(7.5, 1.5, _meeting(traced), BLOCK, 1.05, 0.6)
     for title, branch, y in (("Detail Branch", ghost.detail, 0.75), ("Semantic Branch", ghost.semantic, 2.25)):
         if branch is not None:
@@ -344,12 +176,12 @@ def _behind(sheet: Sheet, traced: Traced, meet: Box) -> None:
     sheet.text(meet.x + 0.08, meet.y + 0.42, _ratio(traced, shape), ha="left", fontsize=6.5)
     last = meet
     if len(ghost.refinement):
-        last = sheet.box(meet.x + 1.25, meet.y, f"refinement\n{_stage(ghost.refinement)[0]}", BLOCK, 1.02, 0.6)
+        last = sheet.box(meet.x + 1.25, meet.y, f"refinement\n{stage_steps(ghost.refinement)[0]}", BLOCK, 1.02, 0.6)
         sheet.line(meet.right, last.left)
     head = sheet.box(last.x + 1.2, meet.y, _head(ghost.head), BLOCK, 0.9, 0.6)
     sheet.line(last.right, head.left)
     sheet.line(head.bottom, (head.x, head.y + 0.6))
-    sheet.text(head.x, head.y + 0.78, f"logits\n{_shape(traced.outputs[ghost])}")
+    sheet.text(head.x, head.y + 0.78, f"logits\n{shape_text(traced.outputs[ghost])}")
 
 
 def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
@@ -357,7 +189,7 @@ def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
     booster: Any = traced.model.booster if branch is traced.model.semantic else {}
     points: tuple[Point, ...] = ((0.45, 1.35 if y < 1.5 else 1.65), (0.45, y))
     for place, (name, stage) in enumerate(branch.named_children()):
-        text, kind = _stage(stage)
+        text, kind = stage_steps(stage)
         box = sheet.box(1.55 + 1.18 * place, y, f"{name}\n{text}", kind, 1.02, 0.6)
         sheet.line(*points, box.left)
         points = (box.right,)
@@ -370,7 +202,7 @@ def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
 
 def _ratio(traced: Traced, shape: Shape) -> str:
     """A shape, and its part of the image's side."""
-    return f"{_shape(shape)}, 1/{traced.inputs[traced.model][1] / shape[1]:g}"
+    return f"{shape_text(shape)}, 1/{traced.inputs[traced.model][1] / shape[1]:g}"
 
 
 def _head(head: Any) -> str:
@@ -393,7 +225,7 @@ def stem_and_context(model: BiSeNetV2) -> Figure:
     pool = ("global average pool", RESAMPLE, traced.inputs[block])
     embedded = sheet.column(above, 7.0, 1.1, [pool, *traced.steps(block.norm, block.embed)])
     total = sheet.sign(7.0, 3.3, "+")
-    sheet.elbow(embedded, total, _shape(traced.outputs[block.embed]))
+    sheet.elbow(embedded, total, shape_text(traced.outputs[block.embed]))
     sheet.line(above.bottom, (7.0, 0.72), (8.4, 0.72), (8.4, total.y), total.right)
     sheet.end(sheet.column(total, 7.0, 4.0, traced.steps(block.out)), traced.outputs[block])
     return sheet.done()
@@ -407,7 +239,7 @@ def gather_expansion(model: BiSeNetV2) -> Figure:
         found = [pair for pair in layers if isinstance(pair[1].shortcut, nn.Identity) == identity]
         if found:
             name, layer = found[0]
-            above = sheet.start(x, f"{title}, expansion {_expansion(layer)}: {name}", traced.inputs[layer])
+            above = sheet.start(x, f"{title}, expansion {expansion_of(layer)}: {name}", traced.inputs[layer])
             _gathered(sheet, traced, above, layer)
     return sheet.done()
 
@@ -417,7 +249,7 @@ def _gathered(sheet: Sheet, traced: Traced, above: Box, layer: Any) -> None:
     x, shape = above.x, traced.outputs[layer]
     last = sheet.column(above, x, 1.1, traced.steps(layer.main))
     total = sheet.sign(x, last.y + PITCH, "+")
-    sheet.elbow(last, total, _shape(traced.outputs[layer.main]))
+    sheet.elbow(last, total, shape_text(traced.outputs[layer.main]))
     if isinstance(layer.shortcut, nn.Identity):
         sheet.line(above.bottom, (x, 0.72), (x + 1.3, 0.72), (x + 1.3, total.y), total.right)
     else:

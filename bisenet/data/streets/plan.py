@@ -42,7 +42,6 @@ from bisenet.data.streets.things import (
     fence,
     hedge,
     lamp_post,
-    make_vehicle,
     pedestrian,
     traffic_light,
     traffic_sign,
@@ -50,6 +49,7 @@ from bisenet.data.streets.things import (
     two_wheeler,
     wall,
 )
+from bisenet.data.streets.vehicles import make_vehicle
 
 
 class Street:
