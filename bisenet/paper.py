@@ -170,10 +170,10 @@ SCENES: dict[str, Any] = {  # seen so large that the Detail Branch alone, which 
 HALF: dict[str, Any] = {**SCENES, "image_size": (1024, 2048), "crop": (512, 1024)}  # the same of Cityscapes, untested
 FILES: dict[str, Any] = {  # CamVid in the size of the tutorial's files
     "image_size": (360, 480),
-    "crop": (256, 320),
-    "input_size": (256, 320),
+    "crop": (128, 160),
+    "input_size": (128, 160),
     "test_size": (384, 512),  # a multiple of 32, the deepest stride: otherwise the Semantic Branch lies askew
-    "scales": (0.75, 1.0, 1.25),
+    "scales": (*FROM_HALF, 1.25),
 }
 SQUARES: dict[str, Any] = {"crop": (320, 320), "input_size": (320, 320), "scales": (0.75, 1.0, 1.25)}  # untested
 RECIPES = {
@@ -186,7 +186,7 @@ RECIPES = {
         CITYSCAPES, iterations=300, scales=FROM_HALF, train_images=400, test_images=100, **SCENES, **SHORT
     ),
     ("camvid", "paper"): CAMVID,
-    ("camvid", "long"): replace(CAMVID, iterations=2_500, **FILES, **LONG),
+    ("camvid", "long"): replace(CAMVID, iterations=5_000, **FILES, **SHORT | {"warmup": 100}),
     ("camvid", "short"): replace(CAMVID, iterations=500, **FILES, **SHORT),
     ("cocostuff", "paper"): COCOSTUFF,
     ("cocostuff", "long"): replace(COCOSTUFF, iterations=2_000, **SQUARES, **LONG),

@@ -1,0 +1,100 @@
+"""Commands that count and time."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from bisenet import cost, paper
+from bisenet.commands.common import (
+    Command,
+    CommandError,
+)
+from bisenet.files import shipped
+from bisenet.inference import engines
+from bisenet.report import ablations
+from bisenet.speed import bench, peers, timings, training_steps, ways
+from bisenet.speed.machine import device_here, machine_of, where_measured
+from bisenet.speed.protocol import ITERATIONS
+
+PROGRAM = "python -m bisenet"
+
+
+def _cost_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--row", help="one row, such as table_2.bga (default: all)")
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    rows = [paper.row(arguments.row)] if arguments.row else [row for name in paper.TABLES for row in paper.table(name)]
+    print(f"{'':28} GFLOPs: paper     ours    GMACs   parameters")
+    for row in rows:
+        ours = cost.variant_cost(row.model)
+        printed, verdict = f"{row.gflops:.{row.gflops_decimals}f}", ablations.gflops_verdict(row, ours.gflops)
+        if math.isnan(row.gflops):
+            printed, verdict = "-", ""
+        print(f"{row.id:28} {printed:>13} {ours.gflops:8.2f} {ours.gmacs:8.2f} {ours.parameters:12,}  {verdict}")
+
+
+def _bench_flags(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(network.name for network in peers.NETWORKS)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {names} (default: all)")
+    how_often = (
+        f"how often each is timed (default: {ITERATIONS}, as in the paper; of training {training_steps.ITERATIONS})"
+    )
+    parser.add_argument("--iterations", type=int, help=how_often)
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop each after this time (default: none)")
+    engine_names = ", ".join((bench.EAGER, *engines.ENGINES))
+    which = f"some of: {engine_names} (default: all that can be had here)"
+    parser.add_argument("--engines", nargs="+", metavar="NAME", help=which)
+    which = f"some of: {', '.join(bench.PRECISIONS)} (default: all that can be had here)"
+    parser.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
+    parser.add_argument(
+        "--weights", type=shipped, metavar="FILE", help="time the network of this file alone, half a side of the frame"
+    )
+    instead = parser.add_mutually_exclusive_group()
+    ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
+    instead.add_argument("--ours", action="store_true", help=ours)
+    instead.add_argument(
+        "--training", action="store_true", help="instead: our training step beside a plain loop, on the CPU"
+    )
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    idle = ["limit"] * arguments.training + ["only", "engines", "precisions", "weights"] * (
+        arguments.training or arguments.ours
+    )
+    if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
+        which = "--training" if arguments.training else "--ours"
+        raise CommandError(f"{which} does not take {', '.join(given)}: it times its own ways, all of them")
+    usual = training_steps.ITERATIONS if arguments.training else ITERATIONS
+    iterations = usual if arguments.iterations is None else arguments.iterations
+    if arguments.training:
+        print(timings.training(training_steps.compare(iterations=iterations)).to_string())
+    elif arguments.ours:
+        record = ways.compare(iterations=iterations, limit=arguments.limit)
+        print(f"{timings.our_ways(record).to_string()}\n{timings.goals(record).to_string()}")
+    else:
+        _bench_networks(arguments, iterations)
+
+
+def _bench_networks(arguments: argparse.Namespace, iterations: int) -> None:
+    effort: dict[str, Any] = {"iterations": iterations, "limit": arguments.limit}
+    failed: list[str] = []
+    if arguments.weights:
+        if arguments.only is not None:
+            raise CommandError("--only and --weights exclude each other: a file is timed alone")
+        arguments.only, effort["more"] = [], [peers.of_file(arguments.weights)]
+    for engine, precision in bench.combinations(arguments.engines, arguments.precisions):
+        of_engine = bench.bench(arguments.only, engine=engine, precision=precision, **effort)
+        failed += [f"{name} ({engine}, {precision})" for name in of_engine]
+    here = where_measured(machine_of(device_here(), peers.FRAME))
+    print(timings.engines_side_by_side(bench.records(bench.speed_folder()), here).to_string())
+    if failed:
+        raise CommandError(f"failed, for the reasons above: {', '.join(failed)}")
+
+
+COMMANDS: dict[str, Command] = {
+    "cost": ("GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.", _cost_flags, _cost),
+    "bench": ("Time our networks and others by the paper's protocol, and record the speeds.", _bench_flags, _bench),
+}

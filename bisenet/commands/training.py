@@ -1,0 +1,227 @@
+"""Commands that train and test: one run, many, and the page of what came out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from bisenet import paper
+from bisenet.commands.common import (
+    Command,
+    CommandError,
+    add_batch,
+    add_data_root,
+    add_execution,
+    add_setting,
+    execution_of,
+    print_scores,
+)
+from bisenet.config import choose
+from bisenet.data import DATASETS
+from bisenet.data.miniature import SIZES as MINIATURES
+from bisenet.evaluate import PROTOCOLS
+from bisenet.files import shipped
+from bisenet.runs.plan import plan
+from bisenet.runs.publish import publish, ship
+from bisenet.runs.rehearse import rehearse
+from bisenet.runs.store import yours
+from bisenet.runs.testing import evaluate_file, load_for, predictions
+from bisenet.runs.training import find_or_train
+from bisenet.runs.transfer import fingerprint
+from bisenet.train import TrainConfig, print_progress
+
+PROGRAM = "python -m bisenet"
+
+
+def _reproduce_flags(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser)
+    add_data_root(parser)
+    add_batch(parser)
+    parser.add_argument("--weights", metavar="FILE", help="a network to look at in the quickstart and Figures 8 to 10")
+    add_execution(parser)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    batch = _room("notebook.batch")
+    paths = batch.notebooks(arguments.only)
+    given = [_absolute(path) for path in (arguments.data_root, arguments.weights and str(shipped(arguments.weights)))]
+    parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
+    if arguments.weights:
+        load_for(arguments.weights, arguments.dataset)  # before anything is trained
+    try:
+        index = batch.reproduce(paths, parameters, execution_of(arguments))
+    except batch.NotebooksFailedError as error:
+        raise CommandError(str(error)) from error
+    print(f"index: {index}\nresults: {_room('report.page').build()}")
+
+
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser)
+    add_batch(parser)
+    add_execution(parser)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    batch = _room("notebook.batch")
+    paths = batch.notebooks(arguments.only)
+    parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds)
+    needed = batch.needed_by(paths, parameters)
+    forecast = batch.forecast(needed, parameters, paths, execution_of(arguments))
+    if forecast.seconds:
+        print(forecast.table().to_string(index=False, col_space={"time on one device": 20, "GiB": 7}))
+    print(f"{parameters.setting}: {forecast}")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    print(f"results: {_room('report.page').build()}")
+
+
+def _train_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--row", default="table_2.ohem", help="the variant (default: %(default)s, the paper's final one)"
+    )
+    add_setting(parser)
+    add_data_root(parser)
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    fields = ", ".join(field.name for field in dataclasses.fields(TrainConfig))
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help=f"change the recipe, sizes as 256x512, several numbers as 0.5,1; fields: {fields}",
+    )
+    parser.add_argument("--weights", type=shipped, help="begin with this file, all but its classifiers")
+    add_execution(parser)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    run = plan(paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.seed)
+    if arguments.set:
+        run = dataclasses.replace(run, scale="custom", training=_changed(run.training, arguments.set))
+    if arguments.weights:
+        training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
+        run = dataclasses.replace(run, scale="custom", training=training, base=None)
+    where = {"data_root": arguments.data_root, "weights": arguments.weights}
+    record = find_or_train(run, **where, execution=execution_of(arguments), watch=print_progress)
+    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
+        print_scores(record.matrix, DATASETS[run.dataset].classes)
+        print(f"weights: {yours().weights_path(run)}")
+
+
+def _publish_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder with record.json, or a name in results/runs/")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--weights", action="store_true", help="the networks too, in half precision")
+    shipping = "instead: the network of one run becomes bisenet/weights/NAME.safetensors, its record beside it"
+    how.add_argument("--ship", metavar="NAME", help=shipping)
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    if arguments.ship and len(arguments.runs) > 1:
+        raise CommandError(f"--ship takes one run, got {len(arguments.runs)}")
+    for run in arguments.runs:
+        path = ship(run, arguments.ship) if arguments.ship else publish(run, weights=arguments.weights)
+        print(f"{path}: published")
+
+
+def _rehearse_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--row", default="table_2.ohem", help="the variant (default: %(default)s)")
+    parser.add_argument("--dataset", default="cityscapes", help=f"{', '.join(MINIATURES)} (default: %(default)s)")
+    parser.add_argument("--scale", default="paper", help="(default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=2, help="(default: %(default)s)")
+    add_execution(parser)
+
+
+def _rehearse(arguments: argparse.Namespace) -> None:
+    what = (paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.iterations)
+    rehearse(*what, execution_of(arguments))
+
+
+def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", type=shipped, help="a .safetensors file that a run or BiSeNetV2.save wrote")
+    add_setting(parser)
+    add_data_root(parser)
+    parser.add_argument("--split", help="(default: that of the recipe)")
+    parser.add_argument("--protocol", help=f"{', '.join(PROTOCOLS)} (default: that of the recipe)")
+    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="Cityscapes: write PNGs for its test server")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    recipe = paper.recipe(arguments.dataset, arguments.scale)
+    split, protocol = arguments.split or recipe.test_split, arguments.protocol or recipe.protocol
+    recipe = dataclasses.replace(recipe, test_split=split, protocol=protocol)
+    sized = protocol in ("paper", "padded")  # the others show a file's own pixels, or several sizes
+    seen = f"protocol {protocol!r}" + (f", images seen at {recipe.test_size[0]}x{recipe.test_size[1]}" if sized else "")
+    if arguments.predictions:
+        if arguments.dataset != "cityscapes":
+            raise CommandError(f"--predictions are for the test server of cityscapes, not for {arguments.dataset}")
+        paths = predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
+        print(f"{len(paths)} class maps of label ids, {seen}: {arguments.predictions}")
+    if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
+        matrix = evaluate_file(arguments.weights, recipe, arguments.dataset, arguments.data_root)
+        print_scores(matrix, DATASETS[arguments.dataset].classes)
+        print(f"{arguments.dataset} {split}, {seen}")
+    elif not arguments.predictions:
+        raise CommandError("Cityscapes keeps the labels of test to itself: write --predictions and send them there")
+
+
+def _room(module: str) -> Any:
+    """The batch or the page, which need what the notebooks need."""
+    try:
+        return importlib.import_module(f"bisenet.{module}")
+    except ImportError as error:
+        raise CommandError(f"{error}; the notebooks need: pip install -e '.[notebooks]'") from error
+
+
+def _absolute(path: str | None) -> str:
+    """Notebooks run in a folder of their own, so a relative path must not reach them."""
+    return str(Path(path).resolve()) if path else ""
+
+
+def _changed(config: Any, changes: list[str]) -> Any:
+    """`config` with FIELD=VALUE changes: a number, several as 0.5,1, true, false, or a size such as 256x512."""
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    values = {}
+    for change in changes:
+        name, _, text = change.partition("=")
+        values[choose("field", name, fields)] = _value(text, change)
+    return dataclasses.replace(config, **values)
+
+
+def _value(text: str, change: str) -> Any:
+    if text in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text]
+    for parse in (int, float, lambda t: tuple(map(int, t.split("x"))), lambda t: tuple(map(float, t.split(",")))):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    if text.replace("+", "").replace("-", "").isalpha():
+        return text  # the name of a split or a protocol
+    raise ValueError(
+        f"--set {change}: the value is no number (several: 0.5,1), true, false, none, name or size, 256x512"
+    )
+
+
+def _no_flags(parser: argparse.ArgumentParser) -> None:
+    pass
+
+
+COMMANDS: dict[str, Command] = {
+    "reproduce": (
+        "Execute the notebooks, train what is missing, write tables and an index.",
+        _reproduce_flags,
+        _reproduce,
+    ),
+    "plan": ("Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.", _plan_flags, _plan),
+    "report": ("Write all results as one page: tables beside the paper's, figures, provenance.", _no_flags, _report),
+    "train": ("Train one row of a table and record it; an interrupted run goes on.", _train_flags, _train),
+    "publish": ("Check records of yours and copy them into results/records/.", _publish_flags, _publish),
+    "rehearse": ("A few iterations of a recipe at its real size on a miniature data set.", _rehearse_flags, _rehearse),
+    "evaluate": ("Evaluate a weights file by the protocol of a data set and scale.", _evaluate_flags, _evaluate),
+}
