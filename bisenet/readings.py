@@ -96,16 +96,3 @@ READINGS = {"paper": PAPER, "coincheung": COINCHEUNG, "mmsegmentation": MMSEGMEN
 def named(name: str) -> Reading:
     """A reading by its name; ValueError with near matches for an unknown one."""
     return READINGS[choose("reading", name, READINGS)]
-
-
-# Each other answer alone, as a change to the paper's reading: what the notebooks count.
-ALTERNATIVES = {
-    "gather C -> C, depth-wise expands": {"gather": "keeps"},
-    "stem ends in 3x3": {"stem_kernel": 3},
-    "ReLU after the last depth-wise": {"depthwise_relu": True},
-    "context block: norm and ReLU": {"context_norm": True},
-    "aggregation ends in ReLU": {"aggregation_relu": True},
-    "aggregation: 1x1 with bias": {"aggregation_bias": True},
-    "no layers before the head": {"refinement": 0},
-    "head of 1024 channels": {"head_channels": 1024, "wide_head_channels": 1024},
-}

@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,18 +159,6 @@ class Progress:
 
 
 Watcher = Callable[[Progress], None]
-
-
-def print_progress(progress: Progress) -> None:
-    """One line, rewritten in place in a terminal and written every tenth time elsewhere."""
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    line = f"iteration {progress.done}/{progress.iterations}  loss {progress.losses[-10:].mean():.4f}"
-    line += f"  {progress.pace:.2f} s/iteration  {minutes}:{seconds:02d} left"
-    last = progress.done == progress.iterations
-    if sys.stdout.isatty():
-        print(f"\r{line}    ", end="\n" if last else "", flush=True)
-    elif last or progress.done % 100 == 0:
-        print(line, flush=True)
 
 
 class LossNotFiniteError(RuntimeError):

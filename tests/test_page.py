@@ -17,11 +17,11 @@ from bisenet.evaluate import iou
 from bisenet.report import ablations, page, summary
 from bisenet.report.verdict import NOT_RUN
 from bisenet.runs import provenance
+from bisenet.runs.many import find_all
 from bisenet.runs.plan import plan
 from bisenet.runs.provenance import NOTEBOOKS
 from bisenet.runs.record import Record
 from bisenet.runs.store import Store, published, records_folder, yours
-from bisenet.runs.training import find_or_train_all
 
 NAN = math.nan
 
@@ -84,7 +84,7 @@ def test_claims_by_place_hold_only_beyond_the_interval() -> None:
 
 def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     rows = paper.table("table_2")
-    records = find_or_train_all(rows, "streets", "short", [0, 1, 2], train=False)
+    records = find_all(rows, "streets", "short", [0, 1, 2])
     scores = {row.name: np.mean(ablations.scores(records[row.id])) for row in rows}
     said = (provenance.REPOSITORY / "README.md").read_text()
     assert "the Semantic Branch alone is far below the others" in said

@@ -39,7 +39,7 @@ def fake(tmp_path, monkeypatch):
         def __call__(self, frame):
             return halves(frame)
 
-    monkeypatch.setattr("bisenet.__main__.Segmenter", Segmenter)
+    monkeypatch.setattr("bisenet.commands.using.Segmenter", Segmenter)
     monkeypatch.chdir(tmp_path)
     return Segmenter
 
@@ -294,7 +294,7 @@ def test_palettes():
 
 def test_the_network_itself(monkeypatch):
     segmenter = REAL(engine="torch", size=(64, 128))
-    monkeypatch.setattr("bisenet.__main__.Segmenter", lambda *words, **options: segmenter)
+    monkeypatch.setattr("bisenet.commands.using.Segmenter", lambda *words, **options: segmenter)
     write("a.png", np.tile(PHOTO, (5, 5, 1)))
     write("one.png", PHOTO[:1, :1])
     assert main(["predict", "a.png", "one.png", "--engine", "torch", "--size", "64x128"]) == 0

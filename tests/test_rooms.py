@@ -16,7 +16,8 @@ PACKAGE = Path(bisenet.__file__).parent
 CORE: dict[str, set[str]] = {"core": set(), "data": {"core"}, "inference": {"core", "data"}}
 PAPER = {"paper": {*CORE}, "runs": {*CORE, "paper"}, "report": {*CORE, "paper", "runs"}}
 ALLOWED = {**CORE, **PAPER, "speed": {*CORE, *PAPER}, "looking": {*CORE, *PAPER}}
-ALLOWED |= {"notebook": {*ALLOWED}, "__main__": {*ALLOWED, "notebook"}}
+ALLOWED |= {"notebook": {*ALLOWED}, "commands": {*ALLOWED}}
+ALLOWED["__main__"] = {*ALLOWED}
 
 
 def room_of(module: str) -> str:

@@ -30,13 +30,14 @@ from bisenet.notebook import batch
 from bisenet.notebook.shared import Parameters, subject
 from bisenet.report import ablations, benchmarks
 from bisenet.report.verdict import NOT_RUN
-from bisenet.runs.forecast import Forecast, needed
-from bisenet.runs.plan import plan
+from bisenet.runs.forecast import Forecast
+from bisenet.runs.many import find_all, find_or_train_all, needed, train_side_by_side
+from bisenet.runs.plan import Run, plan
 from bisenet.runs.provenance import NOTEBOOKS
 from bisenet.runs.record import Record
 from bisenet.runs.store import output_folder, published, records_folder, yours
 from bisenet.runs.testing import evaluate_file
-from bisenet.runs.training import find_or_train, find_or_train_all, lacks
+from bisenet.runs.training import find_or_train, lacks
 from bisenet.runs.transfer import fingerprint
 
 HERE = Execution(accelerator="cpu", workers=0)
@@ -51,18 +52,28 @@ def results(tmp_path, monkeypatch):
 
 def test_a_run_is_trained_once_and_found_again(results):
     rows = paper.table("table_2")[:2]
-    records = find_or_train_all(rows, "streets", "smoke", [0], train=True, execution=HERE)
+    records = find_or_train_all(rows, "streets", "smoke", [0], execution=HERE)
     paths = sorted(results.glob("runs/*/record.json"))
     before = [path.stat().st_mtime_ns for path in paths]
-    assert find_or_train_all(rows, "streets", "smoke", [0], train=True, execution=HERE) == records
+    assert find_or_train_all(rows, "streets", "smoke", [0], execution=HERE) == records
     assert [path.stat().st_mtime_ns for path in paths] == before
-    assert find_or_train_all(rows, "streets", "smoke", [0], train=False) == {row.id: [] for row in rows}  # none shipped
+    assert find_all(rows, "streets", "smoke", [0]) == {row.id: [] for row in rows}  # none shipped
     record = records["table_2.detail"][0]
     assert record.matrix.shape == (19, 19)
     assert record.losses["iteration"] == [1, 2, 3, 4, 5, 6]
     run = plan(rows[0], "streets", "smoke", 0)
     again = evaluate_file(yours().weights_path(run), run.training, "streets", None)
     assert again.tolist() == record.confusion
+
+
+def test_a_worker_gets_the_run_as_it_was_planned():
+    for id, dataset in (
+        ("table_2.bga", "streets"),
+        ("table_8.ohem_cityscapes", "camvid"),
+        ("table_6.large", "cocostuff"),
+    ):
+        run = plan(paper.row(id), dataset, "long", 1)
+        assert Run.of_json(json.loads(json.dumps(dataclasses.asdict(run)))) == run
 
 
 def test_what_defines_a_run_changes_its_hash():
@@ -182,7 +193,7 @@ def test_a_row_that_begins_with_another_run_s_weights(tmp_path, capsys):
     row = paper.row("table_8.ohem_cityscapes")
     run = plan(row, "camvid", "smoke", 0)
     train = {"data_root": tmp_path / "camvid", "execution": HERE}
-    assert find_or_train_all([row], "camvid", "smoke", [0], train=True, **train) == {row.id: []}
+    assert find_or_train_all([row], "camvid", "smoke", [0], **train) == {row.id: []}
     command = "python -m bisenet train --row table_2.ohem --dataset cityscapes --scale smoke --seed 0"
     assert command in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"cannot begin\. It begins with weights that are not there"):
@@ -287,7 +298,7 @@ def test_the_time_of_a_notebook_is_that_of_its_stored_outputs(tmp_path):
 def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, capsys):
     monkeypatch.setenv("BISENET_IMAGENET", str(results))
     row = paper.row("table_6.resnet")
-    assert find_or_train_all([row], "streets", "smoke", [0], train=True, execution=HERE) == {row.id: []}
+    assert find_or_train_all([row], "streets", "smoke", [0], execution=HERE) == {row.id: []}
     assert "looked for resnet18-f37072fd.pth" in capsys.readouterr().out
     (results / "resnet18-f37072fd.pth").write_bytes(b"something else")
     with pytest.raises(ValueError, match="is not the published file"):
@@ -416,14 +427,13 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
     assert "unknown parameter 'seeds'" in capsys.readouterr().out
 
 
-def test_several_runs_at_a_time_are_recorded_and_a_failure_is_said(monkeypatch, capsys):
-    monkeypatch.setattr(batch, "side_by_side", lambda parameters, execution: 2)
+def test_several_runs_at_a_time_are_recorded_and_a_failure_is_said(capsys):
     right = needed(["table_2"], "streets", "smoke", [0])[:1]
-    batch.train(right, Parameters(scale="smoke"), Execution())
+    train_side_by_side(right, 2, "", Execution())
     assert yours().find(right[0])
     wrong = needed(["table_2"], "camvid", "smoke", [0])[:1]
-    batch.train(wrong, Parameters(dataset="camvid", scale="smoke", data_root="nowhere"), Execution())
-    assert re.search(r"table_2.detail-camvid.*: python -m bisenet train: CamVid not found", capsys.readouterr().out)
+    train_side_by_side(wrong, 2, "nowhere", Execution())
+    assert re.search(r"table_2.detail-camvid.*: .*Error: CamVid not found", capsys.readouterr().out)
 
 
 def test_plain_papermill_from_any_folder(tmp_path):

@@ -30,9 +30,9 @@ from bisenet.runs.publish import publish, ship
 from bisenet.runs.rehearse import rehearse
 from bisenet.runs.store import yours
 from bisenet.runs.testing import evaluate_file, load_for, predictions
-from bisenet.runs.training import find_or_train
+from bisenet.runs.training import find_or_train, print_progress
 from bisenet.runs.transfer import fingerprint
-from bisenet.train import TrainConfig, print_progress
+from bisenet.train import TrainConfig
 
 PROGRAM = "python -m bisenet"
 

@@ -188,3 +188,16 @@ def _line(traced: Traced, layer: Any) -> tuple[str | int, ...]:
     expansion = expansion_of(layer) if isinstance(layer, GatherExpansion) else "-"
     (_, before, _), (channels, height, width) = traced.inputs[layer], traced.outputs[layer]
     return operation, kernel, channels, expansion, before // height, f"{height}×{width}"
+
+
+# Each answer to an open point (`bisenet.readings`) but the paper's, alone, as a change to the reading of the paper:
+ALTERNATIVES = {
+    "gather C -> C, depth-wise expands": {"gather": "keeps"},
+    "stem ends in 3x3": {"stem_kernel": 3},
+    "ReLU after the last depth-wise": {"depthwise_relu": True},
+    "context block: norm and ReLU": {"context_norm": True},
+    "aggregation ends in ReLU": {"aggregation_relu": True},
+    "aggregation: 1x1 with bias": {"aggregation_bias": True},
+    "no layers before the head": {"refinement": 0},
+    "head of 1024 channels": {"head_channels": 1024, "wide_head_channels": 1024},
+}

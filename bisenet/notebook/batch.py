@@ -9,12 +9,10 @@ import ast
 import dataclasses
 import datetime
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +26,14 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from bisenet import paper
-from bisenet.config import choose, plain
+from bisenet.config import choose
 from bisenet.execution import Execution
 from bisenet.files import write_text
 from bisenet.inference import engines
 from bisenet.notebook.shared import COMPARED, Parameters
-from bisenet.runs.forecast import Forecast, forecast_runs, needed
-from bisenet.runs.plan import Run, words
+from bisenet.runs.forecast import Forecast, forecast_runs
+from bisenet.runs.many import needed, train_side_by_side
+from bisenet.runs.plan import Run
 from bisenet.runs.provenance import NOTEBOOKS
 from bisenet.runs.store import check_writable, output_folder, yours
 from bisenet.runs.training import datasets, lacks
@@ -156,28 +155,6 @@ def _moment(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
 
 
-def train(runs: list[Run], parameters: Parameters, execution: Execution) -> None:
-    """Train runs, several at a time; the notebooks then find them, or meet the error of one that failed again."""
-    processes = side_by_side(parameters, execution)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
-    more = ["--data-root", parameters.data_root] if parameters.data_root else []
-    for name, value in plain(execution).items():
-        more += [f"--{name.replace('_', '-')}", str(value)]
-
-    def train_one(run: Run) -> str:
-        began = time.monotonic()
-        command = [sys.executable, "-m", "bisenet", *words(run), *more]
-        progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
-        done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
-        outcome = done.stderr.strip().splitlines()[-1] if done.returncode else "trained"
-        return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
-
-    print(f"training {len(runs)} runs, {processes} at a time", flush=True)
-    with ThreadPoolExecutor(processes) as pool:
-        for done in as_completed([pool.submit(train_one, run) for run in runs]):
-            print(done.result(), flush=True)
-
-
 def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | None = None) -> Path:
     """Execute notebooks one after the other and return the index; a failed one does not keep the others from running.
 
@@ -197,8 +174,8 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     cost = forecast(runs, parameters, paths, execution)
     print(f"{parameters.setting}: {cost}", flush=True)
     if missing and (side_by_side(parameters, execution) > 1 or execution != Execution()):
-        # the longest first, so that all end at about the same time
-        train(sorted(missing, key=lambda run: -cost.seconds[run.name]), parameters, execution)
+        longest_first = sorted(missing, key=lambda run: -cost.seconds[run.name])
+        train_side_by_side(longest_first, side_by_side(parameters, execution), parameters.data_root, execution)
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)

@@ -25,15 +25,15 @@ from bisenet.inference import engines
 from bisenet.model import BiSeNetV2
 from bisenet.paper import SCALES, Row
 from bisenet.report import ablations, benchmarks, charts
+from bisenet.runs.many import find_all, find_or_train_all
 from bisenet.runs.plan import Run, plan, words
 from bisenet.runs.record import Record
 from bisenet.runs.store import output_folder, published, yours
 from bisenet.runs.testing import load_for
-from bisenet.runs.training import find_or_train_all
 from bisenet.speed import bench, peers, timings, training_steps, ways
 from bisenet.speed.machine import device_here
 from bisenet.speed.protocol import SpeedRecord
-from bisenet.train import Progress, print_progress
+from bisenet.train import Progress
 
 # Networks that are timed in every engine when a notebook asks for it; `python -m bisenet bench` times more.
 COMPARED = ("BiSeNetV2", "ENet", "Fast-SCNN", "LR-ASPP")
@@ -133,9 +133,10 @@ def our_speeds(
 
 def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[Record]]:
     """The records of some rows, by row id; with `train` what you have not trained yet is trained first."""
-    what = (rows, parameters.dataset, parameters.scale, parameters.seeds)
-    root = parameters.data_root or None
-    return find_or_train_all(*what, train=parameters.train, data_root=root, watch=print_progress)
+    dataset, scale, seeds = parameters.dataset, parameters.scale, parameters.seeds
+    if not parameters.train:
+        return find_all(rows, dataset, scale, seeds)
+    return find_or_train_all(rows, dataset, scale, seeds, parameters.data_root or None)
 
 
 def compare(name: str, parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:

@@ -10,7 +10,7 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -18,25 +18,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from bisenet import paper
 from bisenet.data import DATASETS
 from bisenet.evaluate import predict
 from bisenet.execution import Execution
 from bisenet.runs.memory import Trial, attempt
-from bisenet.runs.plan import Run, plan
+from bisenet.runs.plan import Run
 from bisenet.runs.provenance import describe_device
 from bisenet.runs.store import yours
 from bisenet.runs.training import lacks
-
-
-def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
-    """The distinct runs of some tables: a row that stands in several of them is one run."""
-    distinct: dict[str, Run] = {}
-    rows_of = [paper.table(name) if name in paper.TABLES else paper.ours(name).values() for name in tables]
-    for row in (row for rows in rows_of for row in rows):
-        for run in (plan(row, dataset, scale, seed) for seed in seeds):
-            distinct.setdefault(run.hash, run)
-    return list(distinct.values())
 
 
 @dataclasses.dataclass(frozen=True)

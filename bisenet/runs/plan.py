@@ -48,6 +48,12 @@ class Run:
     def name(self) -> str:
         return f"{self.row}-{self.dataset}-{self.scale}-seed{self.seed}-{self.hash}"
 
+    @classmethod
+    def of_json(cls, content: dict[str, Any]) -> Run:
+        """A run from what `config.plain` made of it."""
+        parts = {"model": ModelConfig(**content["model"]), "training": TrainConfig(**content["training"])}
+        return cls(**{**content, **parts, "base": cls.of_json(content["base"]) if content["base"] else None})
+
 
 def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
     """The run of a row; ValueError for an unknown data set or scale, or a negative seed.

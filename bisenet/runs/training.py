@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +16,8 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from bisenet import paper
-from bisenet.backbones import imagenet_weights, load_imagenet
 from bisenet.boundaries import RADIUS
+from bisenet.checkpoint import Fitted
 from bisenet.config import plain
 from bisenet.data import DATASETS, open_dataset
 from bisenet.dataset import PairDataset
@@ -25,13 +25,14 @@ from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
 from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
-from bisenet.runs.plan import FORMAT, Run, plan, words
+from bisenet.runs.imagenet import imagenet_weights, load_imagenet
+from bisenet.runs.plan import FORMAT, Run, words
 from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.record import Record
-from bisenet.runs.store import check_writable, published, results_folder, run_folder, yours
+from bisenet.runs.store import check_writable, results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
 from bisenet.runs.transfer import carry_over, fingerprint
-from bisenet.train import TrainConfig, Watcher, fit
+from bisenet.train import Progress, TrainConfig, Watcher, fit
 
 
 def find_or_train(
@@ -99,30 +100,6 @@ def _source(train_set: PairDataset, test_set: PairDataset) -> str:
     return "; ".join(dict.fromkeys((train_set.source, test_set.source)))
 
 
-def find_or_train_all(
-    rows: Iterable[paper.Row], dataset: str, scale: str, seeds: Iterable[int], *, train: bool, **options: Any
-) -> dict[str, list[Record]]:
-    """Records by row id, one for each seed that has any; with `train` missing ones are trained (`get`).
-
-    A row that begins with weights is left out, with the reason, where these are not on this machine (`lacks`).
-    """
-    runs = {row.id: [plan(row, dataset, scale, seed) for seed in seeds] for row in rows}
-    if train:
-        records = {id: [_announced(run, **options) for run in of_row] for id, of_row in runs.items()}
-    else:
-        records = {id: [published().find(run) for run in of_row] for id, of_row in runs.items()}
-    return {id: [record for record in of_row if record] for id, of_row in records.items()}
-
-
-def _announced(run: Run, **options: Any) -> Record | None:
-    recorded = yours().find(run)
-    if not recorded and (missing := lacks(run)):
-        print(f"{run.name}: not run. {missing}", flush=True)
-        return None
-    print(f"{run.name}: {'recorded' if recorded else 'training'}", flush=True)
-    return find_or_train(run, **options)
-
-
 def lacks(run: Run) -> str:
     """Why a run cannot begin with the weights that it should begin with on this machine, or nothing."""
     if run.base and run.base.dataset == run.dataset:
@@ -175,23 +152,32 @@ def _train(
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
     checkpoint = run_folder(run) / "checkpoint.safetensors"
-    fitted = fit(
-        model,
-        train_set,
-        run.training,
-        seed=run.seed,
-        execution=execution,
-        fabric=fabric,
-        checkpoint=checkpoint,
-        watch=watch,
-        process=process,
-    )
+    how: dict[str, Any] = {"execution": execution, "fabric": fabric, "checkpoint": checkpoint, "watch": watch}
+    fitted = fit(model, train_set, run.training, seed=run.seed, process=process, **how)
     if fabric.is_global_zero:  # before anything else can fail
         model.save(run_folder(run) / "weights.safetensors")
     began = time.monotonic()
-    images = used_images(test_set, run.training.test_images)
     near, far = _tested(run.training, model, test_set, fabric)
-    record = Record(
+    record = _record(run, fitted, near, far, sets, initial, time.monotonic() - began)
+    if fabric.is_global_zero:
+        record.save(run_folder(run) / "record.json")
+        checkpoint.unlink()
+    fabric.barrier()
+    return record
+
+
+def _record(
+    run: Run,
+    fitted: Fitted,
+    near: Tensor,
+    far: Tensor,
+    sets: tuple[PairDataset, PairDataset],
+    initial: str,
+    seconds: float,
+) -> Record:
+    train_set, test_set = sets
+    training, used = run.training, used_images
+    return Record(
         hash=run.hash,
         row=run.row,
         scale=run.scale,
@@ -199,22 +185,17 @@ def _train(
         dataset=run.dataset,
         seed=run.seed,
         model=run.model,
-        training=run.training,
+        training=training,
         initial=initial,
         source=_source(train_set, test_set),
-        images={"train": used_images(train_set, run.training.train_images), "test": images},
+        images={"train": used(train_set, training.train_images), "test": used(test_set, training.test_images)},
         confusion=(near + far).tolist(),
         near_boundaries={"radius": RADIUS, "confusion": near.tolist()},
         losses=thin(fitted.losses),
-        seconds={"train": round(fitted.seconds, 1), "evaluate": round(time.monotonic() - began, 1)},
+        seconds={"train": round(fitted.seconds, 1), "evaluate": round(seconds, 1)},
         processes=fitted.processes,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    if fabric.is_global_zero:
-        record.save(run_folder(run) / "record.json")
-        checkpoint.unlink()
-    fabric.barrier()
-    return record
 
 
 def _tested(training: TrainConfig, model: BiSeNetV2, test_set: PairDataset, fabric: Fabric) -> Tensor:
@@ -249,3 +230,15 @@ def thin(losses: np.ndarray, points: int = 200) -> dict[str, list[float]]:
     stretches = np.array_split(losses.astype(np.float64), min(points, len(losses)))
     ends = np.cumsum([len(stretch) for stretch in stretches])
     return {"iteration": ends.tolist(), "loss": [round(float(stretch.mean()), 5) for stretch in stretches]}
+
+
+def print_progress(progress: Progress) -> None:
+    """One line, rewritten in place in a terminal and written every tenth time elsewhere."""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    line = f"iteration {progress.done}/{progress.iterations}  loss {progress.losses[-10:].mean():.4f}"
+    line += f"  {progress.pace:.2f} s/iteration  {minutes}:{seconds:02d} left"
+    last = progress.done == progress.iterations
+    if sys.stdout.isatty():
+        print(f"\r{line}    ", end="\n" if last else "", flush=True)
+    elif last or progress.done % 100 == 0:
+        print(line, flush=True)

@@ -1,0 +1,84 @@
+"""Many runs: those that tables need, found or trained, one after the other or several at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from bisenet import paper
+from bisenet.config import plain
+from bisenet.execution import Execution
+from bisenet.runs.plan import Run, plan
+from bisenet.runs.record import Record
+from bisenet.runs.store import published, yours
+from bisenet.runs.training import find_or_train, lacks, print_progress
+
+
+def needed(tables: Iterable[str], dataset: str, scale: str, seeds: Sequence[int]) -> list[Run]:
+    """The distinct runs of some tables: a row that stands in several of them is one run."""
+    distinct: dict[str, Run] = {}
+    rows_of = [paper.table(name) if name in paper.TABLES else paper.ours(name).values() for name in tables]
+    for row in (row for rows in rows_of for row in rows):
+        for run in (plan(row, dataset, scale, seed) for seed in seeds):
+            distinct.setdefault(run.hash, run)
+    return list(distinct.values())
+
+
+def find_all(rows: Iterable[paper.Row], dataset: str, scale: str, seeds: Sequence[int]) -> dict[str, list[Record]]:
+    """What came with the repository: records by row id, one for each seed that has any."""
+    store = published()
+    found = {row.id: [store.find(plan(row, dataset, scale, seed)) for seed in seeds] for row in rows}
+    return {id: [record for record in of_row if record] for id, of_row in found.items()}
+
+
+def find_or_train_all(
+    rows: Iterable[paper.Row],
+    dataset: str,
+    scale: str,
+    seeds: Sequence[int],
+    data_root: str | Path | None = None,
+    execution: Execution | None = None,
+) -> dict[str, list[Record]]:
+    """Yours: records by row id, one for each seed; missing ones are trained (`find_or_train`).
+
+    A row that begins with weights is left out, with the reason, where these are not on this machine (`lacks`).
+    """
+    records: dict[str, list[Record]] = {}
+    for row in rows:
+        of_row = records.setdefault(row.id, [])
+        for run in (plan(row, dataset, scale, seed) for seed in seeds):
+            recorded = yours().find(run)
+            if not recorded and (missing := lacks(run)):
+                print(f"{run.name}: not run. {missing}", flush=True)
+                continue
+            print(f"{run.name}: {'recorded' if recorded else 'training'}", flush=True)
+            of_row.append(find_or_train(run, data_root=data_root, execution=execution, watch=print_progress))
+    return records
+
+
+def train_side_by_side(runs: list[Run], processes: int, data_root: str, execution: Execution) -> None:
+    """Train runs, several at a time, each in a process of its own that is given its run as JSON; print what became."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+
+    def train_one(run: Run) -> str:
+        began = time.monotonic()
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({"run": plain(run), "data_root": data_root, "execution": plain(execution)}, file)
+            file.flush()
+            command = [sys.executable, "-m", "bisenet.runs.worker", file.name]
+            progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
+            done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
+        outcome = done.stderr.strip().splitlines()[-1] if done.returncode else "trained"
+        return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
+
+    print(f"training {len(runs)} runs, {processes} at a time", flush=True)
+    with ThreadPoolExecutor(processes) as pool:
+        for done in as_completed([pool.submit(train_one, run) for run in runs]):
+            print(done.result(), flush=True)
