@@ -20,6 +20,7 @@ from bisenet.commands.common import (
     execution_of,
     print_scores,
 )
+from bisenet.commands.results import write_results
 from bisenet.config import choose
 from bisenet.data import DATASETS
 from bisenet.data.miniature import SIZES as MINIATURES
@@ -77,7 +78,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    print(f"results: {_room('report.page').build()}")
+    print(f"results: {_room('report.page').build()}\nrecords: {write_results()}")
 
 
 def _train_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,11 +153,20 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame
             f"paper's gain over {over}": [number(gained, sign="+") for gained in table["gain_paper"]],
             "our gain": ["" if row.name == base else number(gained.points, sign="+") for row, gained in of_row],
             "95 % interval": [gained.interval for _, gained in of_row],
-            "verdict": ["" if row.name == base else gained.verdict for row, gained in of_row],
+            "verdict": verdicts(table, base),
             "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
             "GFLOPs ours": table["gflops_ours"].map(number),
+            "GFLOPs agree": [
+                gflops_verdict(row, of_row) for row, of_row in zip(rows, table["gflops_ours"], strict=True)
+            ],
         }
     ).set_index(pd.Index([row.label for row in rows], name="row"))
+
+
+def verdicts(table: pd.DataFrame, base: str) -> list[str]:
+    """Of each row of a table of `comparison` its gain's verdict, and whether its sign is that of the paper's gain."""
+    lines = zip(table["row"], gains(table), table["gain_paper"], strict=True)
+    return ["" if row == base else gained.beside(printed) for row, gained, printed in lines]
 
 
 def score_text(mean: float, std: float, n: int) -> str:
@@ -186,7 +196,9 @@ def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: s
 
 
 def gflops_verdict(row: Row, ours: float) -> str:
-    """Whether a count agrees with the printed one: in every printed digit, within 0.1 %, or "open"."""
+    """Whether a count agrees with the printed one: in every printed digit, within 0.1 %, or "open"; "" for none."""
+    if math.isnan(row.gflops):
+        return ""
     if f"{ours:.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}":
         return "equal to the printed digit"
     return "within 0.1 %" if abs(ours / row.gflops - 1) <= 1e-3 else "open: see gflops_ledger"
@@ -235,7 +247,7 @@ def provenance(records: Records) -> pd.DataFrame:
             "seen at": "x".join(map(str, record.training.test_size)),
             "parts of a batch": process.get("accumulation", 1),
             "precision": process["precision"],
-            "device": process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads"),
+            "device": device_text(process),
             "minutes": f"{record.seconds['train'] / 60:.1f}",
             "processes": len(record.processes),
             "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
@@ -245,6 +257,11 @@ def provenance(records: Records) -> pd.DataFrame:
         for process in record.processes[-1:]
     ]
     return pd.DataFrame(lines)
+
+
+def device_text(process: Mapping[str, Any]) -> str:
+    """On what a process ran, in general words."""
+    return process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads")
 
 
 def save(table: pd.DataFrame, name: str, folder: Path) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -241,3 +243,33 @@ def training(record: Mapping[str, Any]) -> pd.DataFrame:
         for name, loop in record["loops"].items()
     }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("loop, precision")
+
+
+# --- all of them as one tidy table --------------------------------------------------------------------------------
+
+
+def tidy(folder: Path) -> pd.DataFrame:
+    """All timings in a folder of records, a line for each: networks, our own ways, steps of training.
+
+    Milliseconds: the median, and `ms_low` and `ms_high`, the 5th and 95th percentiles.
+    """
+    lines = []
+    for path in sorted(folder.rglob("*.json")):
+        record = json.loads(path.read_text())
+        for name, entry in record.get("networks", {}).items():
+            about = {"kind": "network", "name": name, "engine": record["engine"], "precision": record["precision"]}
+            lines.append(about | _tidy(path, record, entry["timing"], entry["process"]))
+        for way in record.get("ways", {}).values():
+            about = {"kind": "way", "name": way["kind"], "engine": way["engine"], "precision": way["precision"]}
+            lines.append(about | _tidy(path, record, way["whole"], record["process"] | {"date": record["date"]}))
+        for name, loop in record.get("loops", {}).items():
+            step, precision = name.split(", ")
+            about = {"kind": "training step", "name": step, "precision": precision}
+            lines.append(about | _tidy(path, record, loop["timing"], record["process"] | {"date": record["date"]}))
+    return pd.DataFrame(lines)
+
+
+def _tidy(path: Path, record: Mapping[str, Any], timing: Mapping[str, float], process: Mapping[str, Any]) -> dict:
+    ms = {"ms": timing["median"], "ms_low": timing["low"], "ms_high": timing["high"], "repeats": timing["iterations"]}
+    here = {"device": where_measured(record), "date": process["date"], "commit": process["git"]["commit"]}
+    return {**ms, **here, "file": path.name}
