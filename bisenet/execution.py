@@ -95,6 +95,9 @@ class Execution:
         return "bf16-mixed" if fast else "32-true"
 
 
+ONE_DEVICE = Execution()  # the GPU if there is one, or the CPU
+
+
 def synchronises(fabric: Fabric) -> bool:
     """Whether batch normalisation is over all devices; PyTorch has this for GPUs only."""
     return fabric.world_size > 1 and fabric.device.type == "cuda"

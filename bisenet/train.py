@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +31,7 @@ from bisenet.checkpoint import Fitted, load_checkpoint, save_checkpoint
 from bisenet.config import Size, choose, plain, settle
 from bisenet.dataset import IGNORE, PairDataset
 from bisenet.evaluate import PROTOCOLS
-from bisenet.execution import Execution, StridedDepthwise, keep_freed_memory, memory_format, synchronises
+from bisenet.execution import ONE_DEVICE, Execution, StridedDepthwise, keep_freed_memory, memory_format, synchronises
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
 from bisenet.samples import Samples, make_loader
@@ -118,13 +117,15 @@ def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, f
     return (means * means.new_tensor(weights)).sum()
 
 
-# --- the schedule -----------------------------------------------------------------------------------------------
-
-
 def learning_rate(iteration: int, config: TrainConfig) -> float:
     """The "poly" schedule, lr * (1 - iteration / iterations) ** power, reached in a line from zero by the warm-up."""
     rise = min(1.0, (iteration + 1) / max(1, config.warmup))
     return rise * config.lr * (1 - iteration / config.iterations) ** config.power
+
+
+def set_rate(optimizer: Any, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -210,7 +211,7 @@ def fit(
     config: TrainConfig,
     *,
     seed: int = 0,
-    execution: Execution | None = None,
+    execution: Execution = ONE_DEVICE,
     fabric: Fabric | None = None,
     checkpoint: Path | None = None,
     watch: Watcher | None = None,
@@ -218,10 +219,9 @@ def fit(
 ) -> Fitted:
     """Train `model` in place on a data set; `process` describes this process for the record.
 
-    With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and
-    if it exists, training goes on from there. LossNotFiniteError stops a run that diverged.
+    With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and if it
+    exists, training goes on from there. LossNotFiniteError stops a run that diverged.
     """
-    execution = execution or Execution()
     fabric = fabric or execution.fabric()
     identity = _identity(model, dataset, config, seed)
     _check_batch(model, config, execution, fabric)
@@ -229,14 +229,12 @@ def fit(
     before = _before(checkpoint, bare, optimizer.optimizer, identity)
     first = checked = len(before.losses)
     processes = [*before.processes, {"from": first, **(process or {})}]
-    losses = torch.full((config.iterations,), math.nan, device=fabric.device)
-    losses[:first] = torch.from_numpy(before.losses)
+    losses = torch.from_numpy(np.pad(before.losses, (0, config.iterations - first))).to(fabric.device)
     samples = Samples(dataset, config.augmentation, seed, config.train_images)
     batches = iter(make_loader(samples, config.batch, range(first, config.iterations), fabric, execution))
     began = time.monotonic()
     for done in range(first + 1, config.iterations + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done - 1, config)
+        set_rate(optimizer, learning_rate(done - 1, config))
         images, labels = _next(batches)
         losses[done - 1] = step(network, optimizer, images, labels, config, fabric, execution.accumulation)
         save = done % execution.checkpoint_every == 0 or done == config.iterations

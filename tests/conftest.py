@@ -1,6 +1,7 @@
 """What the tests of several rooms share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,13 @@ import pytest
 from bisenet import paper
 from bisenet.runs.plan import FORMAT, plan
 from bisenet.runs.record import Record
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for what runs leave."""
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture

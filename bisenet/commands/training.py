@@ -107,8 +107,13 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.weights:
         training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
         run = dataclasses.replace(run, scale="custom", training=training, base=None)
-    where = {"data_root": arguments.data_root, "weights": arguments.weights}
-    record = find_or_train(run, **where, execution=execution_of(arguments), watch=print_progress)
+    record = find_or_train(
+        run,
+        data_root=arguments.data_root,
+        weights=arguments.weights,
+        execution=execution_of(arguments),
+        watch=print_progress,
+    )
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record.matrix, DATASETS[run.dataset].classes)
         print(f"weights: {yours().weights_path(run)}")
@@ -139,8 +144,8 @@ def _rehearse_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _rehearse(arguments: argparse.Namespace) -> None:
-    what = (paper.row(arguments.row), arguments.dataset, arguments.scale, arguments.iterations)
-    rehearse(*what, execution_of(arguments))
+    row = paper.row(arguments.row)
+    rehearse(row, arguments.dataset, arguments.scale, arguments.iterations, execution_of(arguments))
 
 
 def _evaluate_flags(parser: argparse.ArgumentParser) -> None:

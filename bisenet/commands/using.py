@@ -41,8 +41,9 @@ def _predict_flags(parser: argparse.ArgumentParser) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     files, others = photos.find(arguments.paths)
     photos.check(files, arguments.out, arguments.overlay)  # before the engines are tried, which takes half a minute
-    options = {"size": arguments.size, "engine": arguments.engine, "precision": arguments.precision}
-    segmenter = Segmenter(arguments.weights, **options)
+    segmenter = Segmenter(
+        arguments.weights, size=arguments.size, engine=arguments.engine, precision=arguments.precision
+    )
     colours = palette(segmenter.num_classes)
     failed = photos.segment(files, segmenter, colours, arguments.out, arguments.overlay)
     ignored = f"; {others} that are no pictures or videos were passed over" if others else ""

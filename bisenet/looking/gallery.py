@@ -156,8 +156,8 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
 
     Stages are told apart by colour and mark, networks by line. Bars are two standard errors of the mean over images.
     """
-    options: dict[str, Any] = {"figsize": (9.6, 3.6), "squeeze": False, "layout": "constrained"}
-    figure, (panels,) = plt.subplots(1, len(names), sharey=True, **options)
+    figure, grid = plt.subplots(1, len(names), sharey=True, figsize=(9.6, 3.6), squeeze=False, layout="constrained")
+    panels = grid[0]
     for axes, (method, title) in zip(panels, names.items(), strict=True):
         axes.axhline(1, color="black", linewidth=0.8)
         shifts = iter(2 ** np.linspace(-0.15, 0.15, 6))  # so that no bar hides another

@@ -273,8 +273,8 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
 
 
 def _test_set(run: Run, parameters: Parameters) -> PairDataset:
-    options: dict[str, Any] = {"root": parameters.data_root or None, "size": run.training.image_size}
-    return open_dataset(run.dataset, run.training.test_split, **options)
+    root, size = parameters.data_root or None, run.training.image_size
+    return open_dataset(run.dataset, run.training.test_split, root=root, size=size)
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:

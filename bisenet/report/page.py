@@ -24,10 +24,10 @@ from bisenet.runs.store import records_folder, results_folder
 
 RESULT = "result"  # the tag of cells whose tables are shown on the page
 
-INTRODUCTION = """`python -m bisenet report` makes this page from what the notebooks store; it is not edited by hand. The same
-command writes `index.html` beside it, with the figures, and with the notebooks that you have executed, and
-[`results.csv`](results.csv): a line for each run and each timing, with all that says where it came from. What
-each folder holds is said [there](records/README.md)."""
+INTRODUCTION = """`python -m bisenet report` makes this page from what the notebooks store; it is not edited by
+hand. The same command writes `index.html` beside it, with the figures, and with the notebooks that you have executed,
+and [`results.csv`](results.csv): a line for each run and each timing, with all that says where it came from. What each
+folder holds is said [there](records/README.md)."""
 
 KEY = """GFLOPs agree in every printed digit, or within 0.1 %. A gain, in points of mIoU over the base of its table, has
 its 95 % interval (Welch, over seeds) and is *resolved* if that excludes zero, otherwise *unresolved*; of *one

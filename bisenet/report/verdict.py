@@ -91,8 +91,15 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correla
     def product(shuffled: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(ranks * shuffled, axis=axis)
 
-    options = {"permutation_type": "pairings", "n_resamples": math.factorial(8), "vectorized": True}
-    chance = float(stats.permutation_test((others,), product, rng=np.random.default_rng(0), **options).pvalue)
+    shuffled = stats.permutation_test(
+        (others,),
+        product,
+        permutation_type="pairings",
+        n_resamples=math.factorial(8),
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    chance = float(shuffled.pvalue)
     if len(first) > 3 and abs(rho) < 1 - 1e-9:
         half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
         low, high = np.tanh(np.arctanh(rho) + np.array((-half, half))).tolist()

@@ -86,12 +86,11 @@ def bench(
             record["failed"][network.name] = str(error).partition("\n")[0]
             print(f"{network.name:16} failed: {record['failed'][network.name]}", flush=True)
             failed.append(network.name)
-            write_json(path, record)
         else:
             record["networks"][network.name] = _entry(network, frame, seconds, {**process, **began})
             record["failed"].pop(network.name, None)
-            write_json(path, record)
             print(_line(network, record["networks"][network.name]), flush=True)
+        write_json(path, record)
     return failed
 
 

@@ -153,8 +153,8 @@ def _in_turn(
     lines = {}
     for name, precision in loops.items():
         lines[name], theirs = context.Pipe()
-        what = (theirs, precision, batch, size, torch.get_num_threads())
-        context.Process(target=_serve, args=what, daemon=True).start()
+        given = (theirs, precision, batch, size, torch.get_num_threads())
+        context.Process(target=_serve, args=given, daemon=True).start()
         theirs.close()  # so that a process that dies is an EOFError here
     for number in range(WARM_UP + iterations):
         for name, line in lines.items():

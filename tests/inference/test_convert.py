@@ -39,7 +39,7 @@ from bisenet.runs.testing import load_for
 from bisenet.runs.transfer import carry_over, fingerprint
 
 NAMES = ("coincheung", "mmsegmentation")
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "fixtures"
 BOOSTER = ("stage2", "stage3", "stage4", "stage5_4")
 CPU = torch.device("cpu")
 

@@ -1,0 +1,46 @@
+"""Our scores beside those of other methods."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bisenet import paper
+from bisenet.report import benchmarks
+from bisenet.report.verdict import NOT_RUN
+
+
+def test_tables_of_other_methods_without_a_record():
+    for name, numbers in (("table_7", 1), ("table_8", 1), ("table_9", 2)):
+        shown = benchmarks.show(benchmarks.beside(name, {}), "x, y")
+        ours = shown[[column for column in shown if column.endswith("ours (x, y)")]]
+        assert ours.shape[1] == numbers
+        own = shown["n"] == "0"
+        assert own.sum() == len(paper.ours(name))
+        assert (ours[own] == NOT_RUN).all(axis=None) and (ours[~own] == "").all(axis=None)
+        differences = benchmarks.differences(name, benchmarks.beside(name, {}), {}, paper.PUBLISHED[name], "paper")
+        assert set(differences["ours"]) <= {NOT_RUN, benchmarks.SERVER}
+        assert (benchmarks.conditions(name, {})["data set"] == NOT_RUN).all()
+
+
+def test_our_scores_beside_the_paper_s_and_why_they_differ(record_of):
+    half_right = (2 * np.eye(11, dtype=int) + np.roll(np.eye(11, dtype=int), 1, axis=1)).tolist()  # 2 of 4 each
+    images = {"train": 468, "test": 233}
+    record = record_of(half_right, dataset="camvid", source="tutorial layout", images=images)
+    records = {"table_2.ohem": [record, record]}
+    table = benchmarks.beside("table_8", records)
+    line = table.set_index("method").loc["BiSeNetV2"]
+    assert (line["miou_ours"], line["miou_std"], line["n"]) == (pytest.approx(50), 0, 2)
+    assert table["n"].sum() == 2  # the same row with other first weights is not this run
+    why = benchmarks.differences("table_8", table, records, "camvid", "short").loc[("mIoU %", "BiSeNetV2")]
+    reasons = "other budget and size, files at half the size"
+    assert why.tolist() == ["72.4", "50.00 ± 0.00", "-22.40", reasons, "not comparable"]
+    recipe = {"dataset": "camvid", "scale": "paper"}
+    same = benchmarks.differences("table_8", table, records, **recipe)["status"]
+    assert same.tolist() == ["differs", *[NOT_RUN] * 3]  # by 22.4, and the two records do not differ
+    condition = benchmarks.conditions(
+        "table_8", {"table_2.ohem": [dataclasses.replace(record, images={"train": 468, "test": 5})]}
+    ).iloc[0]
+    assert condition["test images"] == "5 of 233 (test)" and condition["protocol"] == "paper"
+    assert benchmarks.standing(table).loc[("BiSeNetV2", "mIoU %")].tolist() == ["72.4", "7 of 8", "7 of 8"]
+    assert (benchmarks.recipes("camvid", "camvid", "paper")["differs"] == "").all()

@@ -1,0 +1,75 @@
+"""The page of results, and what the README says of them."""
+
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bisenet import paper
+from bisenet.evaluate import iou
+from bisenet.report import ablations, page
+from bisenet.runs import provenance
+from bisenet.runs.many import find_all
+from bisenet.runs.plan import plan
+from bisenet.runs.provenance import NOTEBOOKS
+from bisenet.runs.store import published, records_folder
+
+
+def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
+    rows = paper.table("table_2")
+    records = find_all(rows, "streets", "short", [0, 1, 2])
+    scores = {row.name: np.mean(ablations.scores(records[row.id])) for row in rows}
+    said = (provenance.REPOSITORY / "README.md").read_text()
+    assert "the Semantic Branch alone is far below the others" in said
+    assert all(scores["semantic"] < score / 2 for name, score in scores.items() if name != "semantic")
+    assert "the Detail Branch alone is above all three ways to merge" in said
+    assert scores["detail"] > max(scores[way] for way in ("sum", "concat", "bga"))
+    assert "the five rows with both branches have the paper's order in the mean of three seeds" in said
+    both = [row.name for row in rows[2:]]
+    assert sorted(both, key=scores.get) == both == [row.name for row in sorted(rows[2:], key=lambda row: row.miou)]
+    steps = [ablations.gain_over(better, worse, records) for worse, better in itertools.pairwise(rows[2:])]
+    assert "none of the steps resolved" in said and {step.verdict for step in steps} == {"unresolved"}
+    assert "the last row has 77.01 % mIoU, and no class less than 50" in said
+    long = published().find(plan(rows[-1], "streets", "long", 0))
+    assert long and f"{long.miou:.2f}" == "77.01" and iou(long.matrix).min() > 0.5
+
+
+def test_readme_says_what_came_with_the_repository() -> None:
+    """If this fails: python -m bisenet report"""
+    committed = records_folder().parent / "README.md"
+    assert committed.read_text() == page.readme()
+    for link in re.findall(r"\]\(([^)]+)\)", committed.read_text()):
+        assert (committed.parent / link).exists(), link
+
+
+def test_page_stands_by_itself_and_has_what_you_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    edition = tmp_path / "reproduced" / "streets-short"
+    edition.mkdir(parents=True)
+    for name in ("table_1_architecture", "table_2_components"):  # which lead to other notebooks
+        shutil.copy(NOTEBOOKS / f"{name}.ipynb", edition)
+    index = page.build()
+    content = index.read_text()
+    assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", content)
+    assert_links(index)
+    assert content.count("Table 2: streets, short") == 2 and "as-shipped/table_2" in content  # and as you executed it
+    for notebook in page.notebooks():
+        whole = tmp_path / "html" / "as-shipped" / f"{notebook.stem}.html"
+        assert not re.findall(r"<script|<link|src=[\"\'](?!data:)", whole.read_text()), notebook
+    wholes = sorted(tmp_path.glob("html/*/*.html"))
+    assert len(wholes) == len(page.notebooks()) + 2
+    for whole in wholes:
+        assert_links(whole)
+
+
+def assert_links(path: Path) -> None:
+    """Every link leads to a file that is there, or to a place of the page itself, or to the web."""
+    content = path.read_text()
+    for link in set(re.findall(r'href="([^"]+)"', content)):
+        file, _, place = link.partition("#")
+        assert link.startswith("https:") or (
+            f'id="{place}"' in content if not file else (path.parent / file).exists()
+        ), link
