@@ -10,9 +10,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
@@ -107,15 +109,28 @@ def _row(name: str, line: dict[str, str]) -> Row:
 
 
 def _fields(config: Any, line: dict[str, str]) -> dict[str, Any]:
-    """The columns that are fields of `config`, each of the type of that field's default."""
-    types = {field.name: type(field.default) for field in dataclasses.fields(config)}
-    return {key: _parse(value, types[key]) for key, value in line.items() if key in types}
+    """The columns that are fields of `config`."""
+    kinds = get_type_hints(config)
+    return {key: from_text(value, kinds[key]) for key, value in line.items() if key in kinds}
 
 
-def _parse(text: str, kind: type) -> Any:
+def from_text(text: str, kind: Any) -> Any:
+    """A field's value as tables and the command line have it: yes or true, none, 256x512, words and numbers in a row.
+
+    Text that is nothing of its kind is given back: the field's own check says what it must be.
+    """
+    members = get_args(kind)
+    if get_origin(kind) is UnionType:  # X | None
+        return None if text == "none" else from_text(text, members[0])
+    if get_origin(kind) is tuple:
+        parts = re.split("x" if members[0] is int else "[, ]", text)
+        return tuple(from_text(part, members[0]) for part in parts if part)
     if kind is bool:
-        return {"yes": True, "no": False}[text]
-    return tuple(text.split()) if kind is tuple else kind(text)
+        return {"yes": True, "true": True, "no": False, "false": False}.get(text, text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 # The row of each table over which the others gain.

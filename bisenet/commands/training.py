@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from bisenet import paper
 from bisenet.commands.common import (
@@ -189,29 +189,13 @@ def _absolute(path: str | None) -> str:
     return str(Path(path).resolve()) if path else ""
 
 
-def _changed(config: Any, changes: list[str]) -> Any:
-    """`config` with FIELD=VALUE changes: a number, several as 0.5,1, true, false, or a size such as 256x512."""
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    values = {}
+def _changed(config: TrainConfig, changes: list[str]) -> TrainConfig:
+    """A recipe with FIELD=VALUE changes (`paper.from_text`)."""
+    kinds, values = get_type_hints(TrainConfig), {}
     for change in changes:
         name, _, text = change.partition("=")
-        values[choose("field", name, fields)] = _value(text, change)
+        values[choose("field", name, kinds)] = paper.from_text(text, kinds[name])
     return dataclasses.replace(config, **values)
-
-
-def _value(text: str, change: str) -> Any:
-    if text in ("true", "false", "none"):
-        return {"true": True, "false": False, "none": None}[text]
-    for parse in (int, float, lambda t: tuple(map(int, t.split("x"))), lambda t: tuple(map(float, t.split(",")))):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    if text.replace("+", "").replace("-", "").isalpha():
-        return text  # the name of a split or a protocol
-    raise ValueError(
-        f"--set {change}: the value is no number (several: 0.5,1), true, false, none, name or size, 256x512"
-    )
 
 
 def _no_flags(parser: argparse.ArgumentParser) -> None:
