@@ -193,8 +193,9 @@ def _changed(config: TrainConfig, changes: list[str]) -> TrainConfig:
     """A recipe with FIELD=VALUE changes (`paper.from_text`)."""
     kinds, values = get_type_hints(TrainConfig), {}
     for change in changes:
-        name, _, text = change.partition("=")
-        values[choose("field", name, kinds)] = paper.from_text(text, kinds[name])
+        given, _, text = change.partition("=")
+        name = choose("field", given, kinds)
+        values[name] = paper.from_text(text, kinds[name])
     return dataclasses.replace(config, **values)
 
 

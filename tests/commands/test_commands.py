@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("results")
         ("evaluate missing.safetensors", "no such file: missing.safetensors"),
         ("train --scale smoke --set crop=9999x9999", "larger than the image"),
         ("train --set lr=high", "lr is 'high', it must be of type float"),
-        ("train --set crop=64", "crop is 64"),
+        ("train --set crop=64", "crop is (64,)"),
         ("train --set lr=nan", "lr is nan"),
         ("train --checkpoint-every 0", "checkpoint_every is 0"),
         ("train --seed -1", "seed is -1"),
