@@ -91,7 +91,7 @@ ELEMENTWISE = {
 
 def paper_cost(model: nn.Module) -> Cost:
     """The cost as the paper states it, of an image of 1024x512."""
-    return measure(model, PAPER_INPUT)
+    return count(model, PAPER_INPUT)
 
 
 def variant_cost(config: ModelConfig) -> Cost:
@@ -105,7 +105,7 @@ def _inference_cost(config: ModelConfig) -> Cost:
         return paper_cost(BiSeNetV2(config))
 
 
-def measure(model: nn.Module, input_size: tuple[int, int]) -> Cost:
+def count(model: nn.Module, input_size: tuple[int, int]) -> Cost:
     """The cost of any network on one image of `input_size`, (height, width), at inference.
 
     The network runs on the "meta" device: no activation is allocated, and the given model is left alone. Parameters

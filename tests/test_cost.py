@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import models
 
-from bisenet.cost import Cost, measure, variant_cost
+from bisenet.cost import Cost, count, variant_cost
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.paper import TABLES, Row, table
 from bisenet.report.ablations import gflops_verdict
@@ -103,7 +103,7 @@ def test_plain_macs_are_those_of_an_independent_counter(seed: int) -> None:
     assert sum(products) == counter.get_total_flops() / 2
     for layer in model.modules():
         layer._forward_hooks.clear()
-    assert measure(model, size).gmacs * 1e9 == pytest.approx(sum(products), abs=0.5)
+    assert count(model, size).gmacs * 1e9 == pytest.approx(sum(products), abs=0.5)
 
 
 @pytest.mark.parametrize("row", {row.model: row for row in ROWS}.values(), ids=lambda row: row.id)
@@ -140,7 +140,7 @@ def test_by_hand() -> None:
         "8": 36,
         "9": 12,
     }
-    cost = measure(model, (8, 10))
+    cost = count(model, (8, 10))
     assert {name: round(gflops * 1e9, 3) for name, gflops in cost.by_module.items() if name} == costs
     assert cost.by_module[""] == cost.gflops
     assert cost.gflops * 1e9 == pytest.approx(11_116, abs=1e-3) and sum(costs.values()) == 11_116
@@ -152,7 +152,7 @@ def test_booster_heads_cost_nothing_at_inference() -> None:
     with torch.device("meta"):
         with_heads, without = BiSeNetV2(), BiSeNetV2(ModelConfig(booster=()))
     assert sum(p.numel() for p in with_heads.parameters()) > sum(p.numel() for p in without.parameters())
-    ours, plain = measure(with_heads, (64, 128)), measure(without, (64, 128))
+    ours, plain = count(with_heads, (64, 128)), count(without, (64, 128))
     assert (ours.gflops, ours.gmacs, ours.parameters) == (plain.gflops, plain.gmacs, plain.parameters)
     assert plain.parameters == sum(p.numel() for p in without.parameters())
 
@@ -161,7 +161,7 @@ def test_booster_heads_cost_nothing_at_inference() -> None:
 def test_measuring_leaves_the_model_alone(training: bool) -> None:
     model = BiSeNetV2(ModelConfig(num_classes=3, width=0.125)).train(training)
     before = copy.deepcopy(model.state_dict())
-    measure(model, (64, 96))
+    count(model, (64, 96))
     assert all(module.training is training for module in model.modules())
     assert not any(module._forward_hooks for module in model.modules())
     after = model.state_dict()
@@ -175,16 +175,16 @@ def test_any_module_torchvision_says_the_same(name: str) -> None:
     with torch.device("meta"):
         model = models.get_model(name)
     published = models.get_model_weights(name).DEFAULT.meta
-    cost = measure(model, (224, 224))
+    cost = count(model, (224, 224))
     assert cost.parameters == published["num_params"]
     assert cost.gmacs == pytest.approx(published["_ops"], abs=6e-4)  # printed with three decimals
 
 
 def test_linear_and_transposed_layers_and_shared_weights() -> None:
-    linear = measure(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)), (4, 4))
+    linear = count(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10)), (4, 4))
     assert linear.by_module["2"] == pytest.approx((3 * 10 + 10) / 1e9)
-    transposed = measure(nn.ConvTranspose2d(3, 4, 2, stride=2, bias=False), (8, 8))
+    transposed = count(nn.ConvTranspose2d(3, 4, 2, stride=2, bias=False), (8, 8))
     assert transposed.gflops == pytest.approx(8 * 8 * 3 * 4 * 4 / 1e9) == transposed.gmacs
     layer = nn.Conv2d(3, 3, 1)
-    assert measure(nn.Sequential(layer, layer), (8, 8)).parameters == 12
-    assert measure(nn.Identity(), (8, 8)).gflops == 0
+    assert count(nn.Sequential(layer, layer), (8, 8)).parameters == 12
+    assert count(nn.Identity(), (8, 8)).gflops == 0

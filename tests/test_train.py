@@ -23,8 +23,9 @@ from bisenet.files import read_safetensors, write_safetensors
 from bisenet.loss import ohem, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.runs.testing import evaluate_file
+from bisenet.samples import Samples
 from bisenet.speed import training_steps
-from bisenet.train import LossNotFiniteError, Samples, TrainConfig, fit, learning_rate, make_optimizer, total_loss
+from bisenet.train import LossNotFiniteError, TrainConfig, fit, learning_rate, make_optimizer, total_loss
 
 SMOKE = dataclasses.replace(paper.recipe("streets", "smoke"), ohem=False)
 HERE = Execution(accelerator="cpu", precision="32-true", workers=0)

@@ -7,10 +7,7 @@ import math
 from typing import Any
 
 from bisenet import cost, paper
-from bisenet.commands.common import (
-    Command,
-    CommandError,
-)
+from bisenet.commands.common import Command, CommandError
 from bisenet.files import shipped
 from bisenet.inference import engines
 from bisenet.report import ablations
@@ -70,9 +67,9 @@ def _bench(arguments: argparse.Namespace) -> None:
     usual = training_steps.ITERATIONS if arguments.training else ITERATIONS
     iterations = usual if arguments.iterations is None else arguments.iterations
     if arguments.training:
-        print(timings.training(training_steps.compare(iterations=iterations)).to_string())
+        print(timings.training(training_steps.time_steps(iterations=iterations)).to_string())
     elif arguments.ours:
-        record = ways.compare(iterations=iterations, limit=arguments.limit)
+        record = ways.time_ways(iterations=iterations, limit=arguments.limit)
         print(f"{timings.our_ways(record).to_string()}\n{timings.goals(record).to_string()}")
     else:
         _bench_networks(arguments, iterations)

@@ -30,7 +30,7 @@ from bisenet.runs.plan import plan
 from bisenet.runs.publish import publish, ship
 from bisenet.runs.rehearse import rehearse
 from bisenet.runs.store import yours
-from bisenet.runs.testing import evaluate_file, load_for, predictions
+from bisenet.runs.testing import evaluate_file, export_predictions, load_for
 from bisenet.runs.training import find_or_train, print_progress
 from bisenet.runs.transfer import fingerprint
 from bisenet.train import TrainConfig
@@ -166,7 +166,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.predictions:
         if arguments.dataset != "cityscapes":
             raise CommandError(f"--predictions are for the test server of cityscapes, not for {arguments.dataset}")
-        paths = predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
+        paths = export_predictions(arguments.weights, recipe, arguments.data_root, arguments.predictions)
         print(f"{len(paths)} class maps of label ids, {seen}: {arguments.predictions}")
     if (arguments.dataset, split) != ("cityscapes", "test"):  # whose labels the server keeps
         matrix = evaluate_file(arguments.weights, recipe, arguments.dataset, arguments.data_root)

@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bisenet import cost
-from bisenet.commands.common import (
-    Command,
-    CommandError,
-)
+from bisenet.commands.common import Command, CommandError
 from bisenet.config import choose
 from bisenet.data import DATASETS, palette
 from bisenet.files import SHIPPED_WEIGHTS, shipped

@@ -137,10 +137,10 @@ def measuring(paths: Iterable[Path], scale: str) -> float:
     chosen = {path.stem for path in paths}
     total = sum(MEASURING[name][scale] for name in chosen if name in MEASURING)
     if "figure_1_speed_accuracy" in chosen:
-        total += bench.forecast(peers.NETWORKS, [bench.EAGER], scale)
+        total += bench.seconds_of(peers.NETWORKS, [bench.EAGER], scale)
     if "speed" in chosen:
         possible = [name for name in engines.ENGINES if not bench.why_not(name, "fp32")]
-        total += bench.forecast(peers.chosen(COMPARED), possible, scale) + ways.forecast(scale)
+        total += bench.seconds_of(peers.chosen(COMPARED), possible, scale) + ways.seconds_of(scale)
     return total
 
 

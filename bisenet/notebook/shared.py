@@ -87,7 +87,7 @@ class LiveCurve:
         self.handle.update(self.figure)
 
 
-def measure(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
+def ablation(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
     """The records of some rows, by row id, and their table (`ablations.comparison`).
 
     With `train` what you have not trained yet is trained first. The GFLOPs are counted anew.
@@ -117,15 +117,15 @@ def speeds(parameters: Parameters) -> tuple[dict[str, SpeedRecord], dict[str, pd
 def our_speeds(
     parameters: Parameters,
 ) -> tuple[dict[str, SpeedRecord], dict[str, SpeedRecord], dict[str, SpeedRecord]]:
-    """Records that came with the repository: of `ways.compare` and `training_steps.compare` by place, others by title.
+    """Records that came with the repository: our own ways and our training steps by place, networks by title.
 
     With `train` our ways and our training step are timed now, and each engine on the networks `COMPARED`.
     """
     folder = bench.shipped_folder()
     if parameters.train:
         folder = output_folder(parameters.dataset, parameters.scale) / "engines"
-        training_steps.compare(folder=folder / "pace", **training_steps.EFFORT[parameters.scale])
-        ways.compare(folder=folder / "ways", **ways.EFFORT[parameters.scale])
+        training_steps.time_steps(folder=folder / "pace", **training_steps.EFFORT[parameters.scale])
+        ways.time_ways(folder=folder / "ways", **ways.EFFORT[parameters.scale])
         for engine in (name for name in engines.ENGINES if not engines.why_not(name, "fp32", device_here())):
             bench.bench(COMPARED, engine=engine, folder=folder, **bench.EFFORT[parameters.scale])
     return ways.records(folder), training_steps.records(folder), bench.records(folder)
@@ -139,7 +139,7 @@ def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[Recor
     return find_or_train_all(rows, dataset, scale, seeds, parameters.data_root or None)
 
 
-def compare(name: str, parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
+def benchmark(name: str, parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
     """The records of the paper's own networks in Table 7, 8 or 9, and its table with ours (`benchmarks.beside`)."""
     records = collect(list(paper.ours(name).values()), parameters)
     return records, benchmarks.beside(name, records)
@@ -155,7 +155,7 @@ def takes(name: str, parameters: Parameters) -> pd.DataFrame:
         run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
         with torch.device("meta"):
             network = BiSeNetV2(run.model)
-        of_image = cost.measure(network, run.training.test_size)
+        of_image = cost.count(network, run.training.test_size)
         lines[method] = {
             "GFLOPs an image": f"{of_image.gflops:.2f}",
             "parameters": f"{of_image.parameters:,}",

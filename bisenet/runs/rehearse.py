@@ -25,7 +25,7 @@ from bisenet.runs import memory
 from bisenet.runs.plan import Run, plan
 from bisenet.runs.record import Record
 from bisenet.runs.store import yours
-from bisenet.runs.testing import predictions
+from bisenet.runs.testing import export_predictions
 from bisenet.runs.training import find_or_train
 from bisenet.train import Progress
 
@@ -102,5 +102,5 @@ def _report(run: Run, record: Record, moments: list[float], whole: int, device: 
 def _export(run: Run, folder: Path) -> None:
     if run.dataset == "cityscapes":
         on_test = dataclasses.replace(run.training, test_split="test")
-        paths = predictions(yours().weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
+        paths = export_predictions(yours().weights_path(run), on_test, folder / "cityscapes", folder / "predictions")
         print(f"for the test server: {', '.join(path.name for path in paths)}")

@@ -18,7 +18,7 @@ from bisenet.train import TrainConfig
 
 
 @torch.inference_mode()
-def export(
+def export_class_maps(
     model: BiSeNetV2, dataset: Cityscapes, size: Size, device: torch.device, folder: Path, protocol: str = "paper"
 ) -> list[Path]:
     """Class maps of a split of Cityscapes as PNGs of label *ids*, named as its test server and its scripts expect."""
@@ -45,12 +45,12 @@ def evaluate_file(weights: Path, recipe: TrainConfig, dataset: str, data_root: s
     return evaluate(model, test_set, recipe.test_size, device, images, recipe.protocol).cpu().numpy()
 
 
-def predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
+def export_predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
     """Write the class maps of a split of Cityscapes for its test server (`testing.export`)."""
     model, device = load_for(weights, "cityscapes")
     dataset = open_dataset("cityscapes", recipe.test_split, root=data_root)
     assert isinstance(dataset, Cityscapes)
-    return export(model, dataset, recipe.test_size, device, folder, recipe.protocol)
+    return export_class_maps(model, dataset, recipe.test_size, device, folder, recipe.protocol)
 
 
 def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:

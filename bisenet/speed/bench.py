@@ -23,11 +23,11 @@ from bisenet.speed.protocol import (
     SpeedRecord,
     check,
     clock_of,
-    measure,
     resize,
     rounded,
     share_of_peak,
     through,
+    time_in_turn,
     timing,
     timing_of,
 )
@@ -149,10 +149,10 @@ def _timed(
                 example = resize(frame, size)
             model = engines.prepare(model, example, machine["engine"], machine["precision"])
         ways = {network.name: through(model, frame, size)}
-        return measure(ways, iterations=iterations, limit=limit, clock=clock_of(device))[network.name]
+        return time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))[network.name]
 
 
-def forecast(networks: Sequence[Network], ways: Sequence[str], scale: str) -> float:
+def seconds_of(networks: Sequence[Network], ways: Sequence[str], scale: str) -> float:
     """Seconds that it takes to time networks at a scale, each in some ways; at least, where there is no limit.
 
     A way is given by its engine.

@@ -113,7 +113,7 @@ def _side(offset: float, below: str, at: str, above: str) -> str:
 
 
 def ways(record: Mapping[str, Any]) -> Figure:
-    """A record of `ways.compare`: every way as a bar, ours divided into its stages, the slowest below."""
+    """A record of `ways.time_ways`: every way as a bar, ours divided into its stages, the slowest below."""
     ordered = sorted(record["ways"].values(), key=lambda way: -way["whole"]["median"])
     figure, axes = plt.subplots(figsize=(7.5, 0.35 * len(ordered) + 1), layout="constrained")
     colours = {"resize": "0.75", "network": "tab:blue", "classes": "tab:orange"}
@@ -137,7 +137,7 @@ def ways(record: Mapping[str, Any]) -> Figure:
 
 
 def roofline(record: Mapping[str, Any]) -> Figure:
-    """A record of `ways.compare`: GFLOP/s against FLOP a byte moved, of each convolution and of the whole network.
+    """A record of `ways.time_ways`: GFLOP/s against FLOP a byte moved, of each convolution and of the whole network.
 
     A circle is a convolution in PyTorch, not compiled, its area its share of the time; a line is the network in an
     engine.

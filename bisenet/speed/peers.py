@@ -19,7 +19,7 @@ from torchvision.models import segmentation
 
 from bisenet import paper
 from bisenet.config import Size, choose
-from bisenet.cost import PAPER_FRAME, Cost, measure
+from bisenet.cost import PAPER_FRAME, Cost, count
 from bisenet.model import BiSeNetV2
 from bisenet.runs.transfer import fingerprint
 
@@ -140,8 +140,8 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
 
 
 def cost(network: Network, frame: Size = FRAME) -> Cost:
-    """What a network costs on what it sees of a frame (`cost.measure`), without the resizing of frame and logits."""
+    """What a network costs on what it sees of a frame (`cost.count`), without the resizing of frame and logits."""
     size = network.seen_of(frame)
     without_memory = contextlib.nullcontext() if network.package == "file" else torch.device("meta")
     with without_memory:
-        return measure(build(network, size), size)
+        return count(build(network, size), size)

@@ -54,7 +54,7 @@ def timing(seconds: np.ndarray) -> Timing:
 
 
 @torch.inference_mode()
-def measure(
+def time_in_turn(
     ways: Mapping[str, Way],
     *,
     iterations: int = ITERATIONS,

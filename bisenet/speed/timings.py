@@ -229,7 +229,7 @@ def unavailable(record: Mapping[str, Any]) -> pd.Series:
 
 
 def training(record: Mapping[str, Any]) -> pd.DataFrame:
-    """A record of `training_steps.compare` for reading: one line a loop."""
+    """A record of `training_steps.time_steps` for reading: one line a loop."""
     plain = record["loops"]["plain, 32-true"]["loss"]
     lines = {
         name: {

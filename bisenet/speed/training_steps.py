@@ -113,7 +113,7 @@ def _serve(turns: Connection, precision: Precision | None, batch: int, size: Siz
         turns.send((time.perf_counter() - began, loss))
 
 
-def compare(
+def time_steps(
     *, batch: int = 8, size: Size = (256, 320), iterations: int = ITERATIONS, folder: Path | None = None
 ) -> SpeedRecord:
     """Time steps of each loop on the CPU, ours in fp32 and in what "auto" chooses, and record them.
@@ -169,5 +169,5 @@ def _in_turn(
 
 
 def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of `compare` in a folder, by where they were measured."""
+    """The records of `time_steps` in a folder, by where they were measured."""
     return {where_measured(record): record for record in bench.read_records(folder / "pace")}

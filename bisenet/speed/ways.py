@@ -33,17 +33,9 @@ from bisenet.runs.memory import peak
 from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
-from bisenet.speed.machine import (
-    device_here,
-    machine_of,
-    machine_peak,
-    moment,
-    process_of,
-    slug,
-    where_measured,
-)
+from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
 from bisenet.speed.peers import FRAME, chosen
-from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, measure, resize, rounded, timing
+from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, resize, rounded, time_in_turn, timing
 
 BATCHES = (1, 2, 4, 8)
 CALIBRATION = 64  # embedded scenes, of the training split
@@ -99,13 +91,13 @@ def kinds() -> list[Kind]:
     return [kind for kind in ours if (kind.engine, kind.precision) in supported] + usual
 
 
-def forecast(scale: str) -> float:
-    """Seconds that `compare` takes at a scale, about; segmenters are loaded and timed twice."""
+def seconds_of(scale: str) -> float:
+    """Seconds that `time_ways` takes at a scale, about; segmenters are loaded and timed twice."""
     names = [kind.engine for kind in kinds() if not kind.problem for _ in range(2 if kind.kind == "segmenter" else 1)]
-    return bench.forecast(chosen(["BiSeNetV2"]), names, scale)
+    return bench.seconds_of(chosen(["BiSeNetV2"]), names, scale)
 
 
-def compare(
+def time_ways(
     *,
     iterations: int = ITERATIONS,
     limit: float | None = None,
@@ -127,13 +119,13 @@ def compare(
     machine = machine_of(device, frame)
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
-    record |= {"peak": machine_peak(device), "gflop": 2 * cost.measure(_Alone(), size).gmacs}
+    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
     record["layers"] = layers(size, device)
     record["unavailable"] = {str(kind): kind.problem for kind in kinds() if kind.problem}
     possible = [kind for kind in kinds() if not kind.problem]
     segmenters = {kind: _loaded(kind, size) for kind in possible if kind.kind == "segmenter"}
     ways = _ways(possible, segmenters, frame, size, device)
-    seconds = measure(ways, iterations=iterations, limit=limit, clock=clock_of(device))
+    seconds = time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))
     record["ways"] = {str(kind): _entry(kind, seconds) for kind in possible}
     for kind, (segmenter, load) in segmenters.items():
         record["ways"][str(kind)] |= {"load": round(load, 1), "batches": _batches(segmenter, frame, batches)}
@@ -295,5 +287,5 @@ def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
 
 
 def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of `compare` in a folder, by where they were measured, those of a GPU first."""
+    """The records of `time_ways` in a folder, by where they were measured, those of a GPU first."""
     return {where_measured(record): record for record in bench.read_records(folder / "ways")}

@@ -25,7 +25,7 @@ from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
 from bisenet.runs.plan import plan
 from bisenet.runs.record import Record
-from bisenet.runs.testing import evaluate_file, predictions
+from bisenet.runs.testing import evaluate_file, export_predictions
 from bisenet.runs.training import find_or_train
 from bisenet.runs.transfer import fingerprint
 from bisenet.train import prepare, step
@@ -85,7 +85,7 @@ def test_exported_predictions_score_the_same_by_the_official_scripts(tmp_path):
     miniature.make("cityscapes", tmp_path / "data", {"val": 3})
     recipe = dataclasses.replace(paper.recipe("cityscapes", "short"), test_size=(256, 512))
     matrix = evaluate_file(SHIPPED_WEIGHTS, recipe, "cityscapes", tmp_path / "data")
-    files = predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
+    files = export_predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
     assert [path.name for path in files] == [f"frankfurt_00000{k}_000019.png" for k in range(3)]
     script = "import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as scripts\n"
     script += "scripts.args.evalInstLevelScore = False\nscripts.main()"  # a score of its own, from other files

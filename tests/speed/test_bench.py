@@ -16,7 +16,7 @@ from bisenet.runs import provenance
 from bisenet.speed import bench, charts, peers, protocol, timings, training_steps
 from bisenet.speed.machine import where_measured
 from bisenet.speed.peers import NETWORKS, Network
-from bisenet.speed.protocol import STAGES, Timing, measure, resize, share_of_peak, through, timing, timing_of
+from bisenet.speed.protocol import STAGES, Timing, resize, share_of_peak, through, time_in_turn, timing, timing_of
 
 
 class Fake(nn.Module):
@@ -51,7 +51,7 @@ def test_every_stage_is_timed_and_the_warm_up_is_not_returned(monkeypatch):
     monkeypatch.setattr(protocol, "upsample", lambda x, size: enlarged.append(size) or x.new_zeros(*x.shape[:2], *size))
     ticks = itertools.count()
     way = through(Fake(seen), torch.zeros(1, 3, 64, 128), (32, 64))
-    seconds = measure({"fake": way}, iterations=7, clock=lambda: float(next(ticks)))["fake"]
+    seconds = time_in_turn({"fake": way}, iterations=7, clock=lambda: float(next(ticks)))["fake"]
     assert seen == [(1, 3, 32, 64)] * 14
     assert enlarged == [(32, 64), (64, 128)] * 14
     assert seconds.tolist() == [[1.0, 1.0, 1.0, 1.0]] * 7  # a tick for each of the four stages
@@ -63,7 +63,7 @@ def test_every_stage_is_timed_and_the_warm_up_is_not_returned(monkeypatch):
 def test_ways_take_turns():
     calls = []
     ways = {name: (0, {"whole": lambda x, name=name: calls.append(name)}) for name in ("a", "b")}
-    assert {len(of_way) for of_way in measure(ways, iterations=3).values()} == {3}
+    assert {len(of_way) for of_way in time_in_turn(ways, iterations=3).values()} == {3}
     assert "".join(calls) == "ab" * 6
 
 
@@ -78,7 +78,7 @@ def test_a_limit_ends_it_but_one_iteration_is_made(limit, iterations):
     """By a clock that goes on by a second whenever it is asked: four times an iteration, and at its end."""
     clock = itertools.count()
     ways = {"fake": (0, {"one": int, "two": int})}
-    seconds = measure(ways, iterations=30, limit=limit, clock=lambda: float(next(clock)))["fake"]
+    seconds = time_in_turn(ways, iterations=30, limit=limit, clock=lambda: float(next(clock)))["fake"]
     assert len(seconds) == iterations
 
 
@@ -171,7 +171,7 @@ def test_engines_side_by_side_by_hand():
 
 
 def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
-    made = training_steps.compare(batch=2, size=(64, 64), iterations=2)
+    made = training_steps.time_steps(batch=2, size=(64, 64), iterations=2)
     assert training_steps.records(results / "speed") == {where_measured(made): json.loads(json.dumps(made))}
     plain, ours = made["loops"]["plain, 32-true"], made["loops"]["ours, 32-true"]
     assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5) and plain["times_as_fast"] == 1

@@ -24,7 +24,7 @@ def record(tmp_path_factory):
             "kinds",
             lambda: [Kind("segmenter", "torch"), Kind("straightforward", "eager"), Kind("segmenter", "tensorrt")],
         )
-        made = ways.compare(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "ways")
+        made = ways.time_ways(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "ways")
     assert ways.records(folder) == {where_measured(made): json.loads(json.dumps(made))}
     return made
 
