@@ -26,6 +26,10 @@ WHERE |= {"Execution": "execution", "open_dataset": "data", "Segmenter": "infere
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in WHERE:
         raise AttributeError(f"module 'bisenet' has no attribute {name!r}; it has {', '.join(__all__)}")

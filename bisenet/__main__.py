@@ -9,11 +9,8 @@ import warnings
 import torch
 
 from bisenet.commands import measuring, training, using
-from bisenet.commands.common import CommandError
-from bisenet.runs.memory import NotEnoughMemoryError
-from bisenet.train import LossNotFiniteError
-
-PROGRAM = "python -m bisenet"
+from bisenet.commands.common import PROGRAM, CommandError
+from bisenet.runs.training import MENDABLE
 
 
 def main(words: list[str] | None = None) -> int:
@@ -22,15 +19,15 @@ def main(words: list[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     try:
         arguments.run(arguments)
-    except (ValueError, OSError, LossNotFiniteError, NotEnoughMemoryError, CommandError) as error:
-        print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
-        return 1
     except torch.OutOfMemoryError as error:
         print(f"{PROGRAM} {arguments.command}: out of memory on the device ({error})".splitlines()[0], file=sys.stderr)
         return 1
+    except (*MENDABLE, CommandError) as error:
+        print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        training = "" if arguments.command == "predict" else ", training goes on from the last checkpoint"
-        print(f"\ninterrupted; what is done is kept{training}", file=sys.stderr)
+        going_on = "" if arguments.command == "predict" else ", training goes on from the last checkpoint"
+        print(f"\ninterrupted; what is done is kept{going_on}", file=sys.stderr)
         return 130
     return 0
 

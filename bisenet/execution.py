@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
-def keep_freed_memory() -> None:
-    """From now on memory that this process frees stays with it; other C libraries than glibc are left as they are."""
+def keep_freed_memory(_: int = 0) -> None:
+    """From now on memory that this process (a worker, by its number) frees stays with it; where there is glibc."""
     Image.core.set_blocks_max(16)  # of 16 MiB each, what PILLOW_BLOCKS_MAX does from outside
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -41,12 +41,8 @@ def make_loader(samples: Samples, batch: int, iterations: range, fabric: Fabric,
         sampler=numbers,
         num_workers=execution.workers,
         persistent_workers=execution.workers > 0,
-        worker_init_fn=_prepare_worker,
+        worker_init_fn=keep_freed_memory,
         pin_memory=fabric.device.type == "cuda",
         multiprocessing_context="spawn" if execution.workers and torch.cuda.is_available() else None,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]
-
-
-def _prepare_worker(_: int) -> None:
-    keep_freed_memory()

@@ -76,10 +76,10 @@ class TrainConfig:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"TrainConfig: {name} is {value}, it must be at least 1")
         sizes = (*(self.image_size or ()), *self.crop, *self.input_size, *self.test_size)
-        if min(self.lr, *self.scales, *sizes) <= 0:
+        if min((self.lr, *self.scales, *sizes)) <= 0:
             raise ValueError("TrainConfig: lr, scales and sizes must be positive")
-        if self.warmup < 0:
-            raise ValueError(f"TrainConfig: warmup is {self.warmup}, it must not be negative")
+        if not self.scales or self.warmup < 0:
+            raise ValueError(f"TrainConfig: scales {self.scales} (at least one), warmup {self.warmup} (at least 0)")
         choose("protocol of evaluation", self.protocol, PROTOCOLS)
         choose("optimizer", self.optimizer, ("sgd", "adamw"))
         if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
@@ -92,9 +92,6 @@ class TrainConfig:
     def augmentation(self) -> Augmentation:
         """ValueError if the crop does not fit the image."""
         return Augmentation(self.image_size, self.crop, self.input_size, self.scales, self.flip)
-
-
-# --- the loss ---------------------------------------------------------------------------------------------------
 
 
 def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, fabric: Fabric) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 
 from bisenet.data import DATASETS, open_dataset
 from bisenet.model import BOOSTER_POSITIONS, BiSeNetV2, ModelConfig
-from bisenet.paper import RECIPES, SCALES, TABLES, ours, published, recipe, row, table
+from bisenet.paper import RECIPES, SCALES, TABLES, from_text, ours, published, recipe, row, table
 
 # Rows, sum of the mIoU column, sum of the GFLOPs column, added up from the paper's pages.
 SUMS = {
@@ -162,7 +162,7 @@ def test_unknown_names_get_the_near_match(call: Callable[[], object], message: s
     [
         ({"iterations": 0}, "iterations is 0"),
         ({"batch": 0}, "batch is 0"),
-        ({"warmup": -1}, "warmup is -1, it must not be negative"),
+        ({"warmup": -1}, r"warmup -1 \(at least 0\)"),
         ({"optimizer": "adam"}, "unknown optimizer 'adam': did you mean 'adamw'"),
         ({"ohem_threshold": 1.0}, "ohem_threshold is 1.0"),
         ({"ohem_threshold": 0.0}, "ohem_threshold is 0.0"),
@@ -181,3 +181,22 @@ def test_settings_read_from_json_are_the_same_settings() -> None:
     assert type(config)(**lists) == config
     with pytest.raises(ValueError, match=r"larger than the image \(256, 512\) at its largest scale"):
         _ = dataclasses.replace(config, crop=(513, 512)).augmentation
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("yes", bool, True),
+        ("false", bool, False),
+        ("perhaps", bool, "perhaps"),
+        ("none", int | None, None),
+        ("3", int | None, 3),
+        ("0.5, 1", tuple[float, ...], (0.5, 1.0)),
+        ("256x512", tuple[int, int], (256, 512)),
+        ("stage2 stage3", tuple[str, ...], ("stage2", "stage3")),
+        ("1e-3", float, 0.001),
+        ("high", float, "high"),
+    ],
+)
+def test_fields_from_text(text, kind, value):
+    assert from_text(text, kind) == value

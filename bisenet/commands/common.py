@@ -11,6 +11,8 @@ from bisenet.data import DATASETS
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.execution import Execution
 
+PROGRAM = "python -m bisenet"
+
 EXECUTION_HELP = {
     "accelerator": "auto (CUDA or else the CPU), cpu, cuda, mps",
     "devices": "how many GPUs or processes on this machine; torchrun says it by itself",

@@ -15,8 +15,6 @@ from bisenet.speed import bench, peers, timings, training_steps, ways
 from bisenet.speed.machine import device_here, machine_of, where_measured
 from bisenet.speed.protocol import ITERATIONS
 
-PROGRAM = "python -m bisenet"
-
 
 def _cost_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", help="one row, such as table_2.bga (default: all)")

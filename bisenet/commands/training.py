@@ -35,8 +35,6 @@ from bisenet.runs.training import find_or_train, print_progress
 from bisenet.runs.transfer import fingerprint
 from bisenet.train import TrainConfig
 
-PROGRAM = "python -m bisenet"
-
 
 def _reproduce_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser)
@@ -196,7 +194,10 @@ def _changed(config: TrainConfig, changes: list[str]) -> TrainConfig:
         given, _, text = change.partition("=")
         name = choose("field", given, kinds)
         values[name] = paper.from_text(text, kinds[name])
-    return dataclasses.replace(config, **values)
+    try:
+        return dataclasses.replace(config, **values)
+    except ValueError as error:
+        raise ValueError(f"{error}; sizes are written 256x512, several numbers 0.5,1, nothing none") from error
 
 
 def _no_flags(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bisenet import cost
-from bisenet.commands.common import Command, CommandError
+from bisenet.commands.common import PROGRAM, Command, CommandError
 from bisenet.config import choose
 from bisenet.data import DATASETS, palette
 from bisenet.files import SHIPPED_WEIGHTS, shipped
@@ -18,10 +18,7 @@ from bisenet.inference.convert import convert
 from bisenet.inference.segmenter import Segmenter
 from bisenet.model import BiSeNetV2
 
-PROGRAM = "python -m bisenet"
-
-
-GIVEN = "a .safetensors file, or streets: that of the package, which knows drawn streets only (default: streets)"
+GIVEN = "a .safetensors file, or one of the package: streets (drawn scenes), camvid (photographs) (default: streets)"
 SIZE = "what the network sees (default: what the weights were tested at, or else 512x1024)"
 
 

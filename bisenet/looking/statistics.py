@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F  # noqa: N812, the name everybody knows
-from scipy import stats
 
 from bisenet.boundaries import RADIUS, boundary_distance
 from bisenet.config import Size
 from bisenet.dataset import IGNORE, PairDataset
 from bisenet.looking.explain import DETAIL, enlarge, maps
 from bisenet.model import BiSeNetV2
+from bisenet.report.verdict import Gain, gain, mean
 
 LARGE = 0.05  # of the labelled pixels of an image: the classes whose maps are measured
 
@@ -75,8 +74,8 @@ def steps(ratios: pd.DataFrame) -> pd.DataFrame:
     """
     lines = {}
     for before, after in itertools.pairwise(ratios.columns):
-        change, error, n = _mean(ratios[after] - ratios[before])
-        lines[f"{before} to {after}"] = (change, error, n, _direction(change, error, ("falls", "rises")))
+        changes = ratios[after] - ratios[before]
+        lines[f"{before} to {after}"] = (*_mean(changes), _told(mean(changes.dropna().tolist()), ("falls", "rises")))
     return pd.DataFrame.from_dict(lines, orient="index", columns=["change", "error", "n", "verdict"])
 
 
@@ -84,13 +83,14 @@ def against(trained: pd.Series, untrained: pd.Series) -> dict[str, float | int |
     """Have the images of a trained network more than networks that have learned nothing? Means, errors and a verdict.
 
     `trained` holds a ratio for each image, `untrained` the mean ratio of each of several networks. Errors are halves of
-    95 % intervals; a difference that is not larger than both together is "unresolved".
+    95 % intervals; a difference whose own interval (Welch's) holds zero is "unresolved".
     """
-    mean, error, n = _mean(trained)
+    average, error, n = _mean(trained)
     chance, chance_error, networks = _mean(untrained)
-    words = ("less than untrained", "more than untrained")
-    told = _direction(mean - chance, math.hypot(error, chance_error), words)
-    numbers = {"trained": mean, "error": error, "n images": n, "untrained": chance, "its error": chance_error}
+    told = _told(
+        gain(trained.dropna().tolist(), untrained.dropna().tolist()), ("less than untrained", "more than untrained")
+    )
+    numbers = {"trained": average, "error": error, "n images": n, "untrained": chance, "its error": chance_error}
     return {**numbers, "n networks": networks, "verdict": told}
 
 
@@ -100,23 +100,22 @@ def verdict(ratios: pd.DataFrame) -> pd.DataFrame:
     "Detail Branch can focus on the spatial details, e.g., boundary, gradually" (Figure 8): its last stage has more
     near boundaries than chance has, and each stage more than the one before. `ratios` is that of `steps`.
     """
-    mean, error, _ = _mean(ratios.iloc[:, -1])
+    average, error, _ = _mean(ratios.iloc[:, -1])
+    focus = _told(mean((ratios.iloc[:, -1].dropna() - 1).tolist()), ("not true", "true"))
     words = steps(ratios)["verdict"].tolist()
     gradually = "not true" if "falls" in words else "unresolved" if "unresolved" in words else "true"
     lines = {
-        "focus": (f"{mean:.2f} ± {error:.2f} times chance", _direction(mean - 1, error, ("not true", "true"))),
+        "focus": (f"{average:.2f} ± {error:.2f} times chance", focus),
         "gradually": (", then ".join(words), gradually),
     }
     return pd.DataFrame.from_dict(lines, orient="index", columns=["ours", "verdict"])
 
 
 def _mean(values: pd.Series) -> tuple[float, float, int]:
-    """Mean, half its 95 % interval by Student's t, and of how many; those that are NaN are left out."""
-    found = values.dropna()
-    n = len(found)
-    factor = float(stats.t.ppf(0.975, n - 1)) if n > 1 else math.nan
-    return float(found.mean()), factor * float(np.std(found, ddof=1)) / n**0.5, n
+    """Mean, half its 95 % interval, and of how many; those that are NaN are left out."""
+    found = mean(values.dropna().tolist())
+    return found.points, found.high - found.points, len(values.dropna())
 
 
-def _direction(mean: float, error: float, words: tuple[str, str]) -> str:
-    return words[mean > 0] if abs(mean) > error else "unresolved"  # also where there is no error, NaN
+def _told(found: Gain, words: tuple[str, str]) -> str:
+    return words[found.points > 0] if found.verdict == "resolved" else "unresolved"

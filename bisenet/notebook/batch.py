@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import datetime
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -127,9 +128,16 @@ def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], executi
     torch.set_num_threads(max(1, threads // processes))
     try:
         reading = sum(seconds_stored(path) for path in paths) + measuring(paths, parameters.scale)
-        return forecast_runs(runs, execution, notebooks=len(paths), reading=reading, processes=processes)
+        return forecast_runs(runs, execution, notebooks=len(paths), reading=reading, start=start, processes=processes)
     finally:
         torch.set_num_threads(threads)
+
+
+def start() -> float:
+    """Seconds that a notebook takes to start: a fresh interpreter with what the notebooks import."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "bisenet.notebook.shared"], check=True)
+    return time.perf_counter() - began
 
 
 def measuring(paths: Iterable[Path], scale: str) -> float:

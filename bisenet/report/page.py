@@ -70,8 +70,7 @@ def readme() -> str:
     """What came with the repository, as Markdown, without figures."""
     parts = ["# Results", INTRODUCTION, KEY]
     for path in notebooks():
-        tables = [output["text/markdown"] for output in _outputs(_read(path), "text/markdown", RESULT)]
-        parts += [f"## {title(path)}", *tables, f"[The notebook](../notebooks/{path.name})"]
+        parts += [f"## {title(path)}", *_results(path), f"[The notebook](../notebooks/{path.name})"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,6 +106,16 @@ def _editions(path: Path, folder: Path) -> Iterator[str]:
         for number, picture in enumerate(pictures, start=1):
             alt = f"{title(path)}: figure {number} of {len(pictures)}, {edition}"
             yield f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{picture}">'
+
+
+def _results(path: Path) -> list[str]:
+    """The tables of a notebook's result cells as Markdown; ValueError where one has none: it was not executed."""
+    notebook = _read(path)
+    tables = [output["text/markdown"] for output in _outputs(notebook, "text/markdown", RESULT)]
+    cells = [cell for cell in notebook.cells if RESULT in cell.metadata.get("tags", ())]
+    if len(tables) < len(cells):
+        raise ValueError(f"{path.name} has {len(cells)} result cells and stores {len(tables)} results: make notebooks")
+    return tables
 
 
 def _outputs(notebook: Any, kind: str, tag: str = "") -> Iterator[dict[str, str]]:

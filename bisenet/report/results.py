@@ -10,7 +10,7 @@ from bisenet.runs.record import Record
 from bisenet.runs.store import Store
 
 
-def runs(store: Store) -> pd.DataFrame:
+def of_runs(store: Store) -> pd.DataFrame:
     """The records of a store: what was trained and tested, the scores in percent, and where they come from."""
     return pd.DataFrame([_line(record) | {"file": path.name} for path, record in store.records().items()])
 

@@ -7,8 +7,6 @@ is taken to grow with the pixels. Reading the data is not timed: the forecast ho
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -71,12 +69,18 @@ def _duration(hours: float) -> str:
 
 
 def forecast_runs(
-    runs: list[Run], execution: Execution, *, notebooks: int, reading: float, processes: int = 1
+    runs: list[Run],
+    execution: Execution,
+    *,
+    notebooks: int,
+    reading: float,
+    start: Callable[[], float],
+    processes: int = 1,
 ) -> Forecast:
     """Time the runs that have no record of yours, on one device.
 
-    `notebooks` is how many will be started, `reading` the seconds that their cells take beside training,
-    `processes` how many runs are trained at a time.
+    `notebooks` is how many will be started, `start` times that of one in seconds, `reading` are the seconds that their
+    cells take beside training, `processes` is how many runs are trained at a time.
     """
     began = time.perf_counter()
     missing = [run for run in runs if not yours().find(run)]
@@ -90,7 +94,7 @@ def forecast_runs(
         torch.cuda.empty_cache()  # the notebooks will need it
     devices = execution.devices * execution.num_nodes
     starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
-    overhead = starts * _start() + reading + time.perf_counter() - began if able else 0.0
+    overhead = starts * start() + reading + time.perf_counter() - began if able else 0.0
     return Forecast(
         runs=runs,
         recorded=len(runs) - len(missing),
@@ -134,10 +138,3 @@ def _seconds(call: Callable[[], object], fabric: Fabric) -> float:
     began = _clock(fabric)
     call()
     return _clock(fabric) - began
-
-
-def _start() -> float:
-    """Seconds that a notebook takes to start: a fresh interpreter with what the notebooks import."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import bisenet.notebook.shared"], check=True)
-    return time.perf_counter() - began

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from bisenet import paper
 from bisenet.config import plain
 from bisenet.execution import Execution
+from bisenet.files import write_json
 from bisenet.runs.plan import Run, plan
 from bisenet.runs.record import Record
 from bisenet.runs.store import published, yours
@@ -69,13 +69,14 @@ def train_side_by_side(runs: list[Run], processes: int, data_root: str, executio
 
     def train_one(run: Run) -> str:
         began = time.monotonic()
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump({"run": plain(run), "data_root": data_root, "execution": plain(execution)}, file)
-            file.flush()
-            command = [sys.executable, "-m", "bisenet.runs.worker", file.name]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{run.hash}.json"
+            write_json(path, {"run": plain(run), "data_root": data_root, "execution": plain(execution)})
+            command = [sys.executable, "-m", "bisenet.runs.worker", str(path)]
             progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
             done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
-        outcome = done.stderr.strip().splitlines()[-1] if done.returncode else "trained"
+        said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]  # killed, for instance
+        outcome = said[-1] if done.returncode else "trained"
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
 
     print(f"training {len(runs)} runs, {processes} at a time", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def ship(run: str | Path, name: str) -> Path:
     record = Record.load(folder / "record.json")
     _check_state(record)
     target = WEIGHTS_FOLDER / f"{name}.safetensors"
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"{name!r} is no name for weights: letters, digits, - and _ only")
+    if target.exists() and not (
+        target.with_suffix(".json").exists() and Record.load(target.with_suffix(".json")) == record
+    ):
+        raise ValueError(f"{target.name} is there already, of another run; remove it first if it is to be replaced")
     _network(folder, record).save(target, torch.float16)
     record.save(target.with_suffix(".json"))
     return target

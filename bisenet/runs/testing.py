@@ -46,7 +46,7 @@ def evaluate_file(weights: Path, recipe: TrainConfig, dataset: str, data_root: s
 
 
 def export_predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
-    """Write the class maps of a split of Cityscapes for its test server (`testing.export`)."""
+    """Write the class maps of a split of Cityscapes for its test server (`export_class_maps`)."""
     model, device = load_for(weights, "cityscapes")
     dataset = open_dataset("cityscapes", recipe.test_split, root=data_root)
     assert isinstance(dataset, Cityscapes)

@@ -8,16 +8,21 @@ from pathlib import Path
 
 from bisenet.execution import Execution
 from bisenet.runs.plan import Run
-from bisenet.runs.training import find_or_train, print_progress
+from bisenet.runs.training import MENDABLE, find_or_train, print_progress
 
 
-def main(path: str) -> None:
+def main(path: str) -> int:
+    """Train the run; 1 with one line on stderr for an error a user can mend."""
     given = json.loads(Path(path).read_text())
     execution = Execution(**given["execution"])
-    find_or_train(
-        Run.of_json(given["run"]), data_root=given["data_root"] or None, execution=execution, watch=print_progress
-    )
+    run, data_root = Run.of_json(given["run"]), given["data_root"] or None
+    try:
+        find_or_train(run, data_root=data_root, execution=execution, watch=print_progress)
+    except MENDABLE as error:
+        print(str(error).splitlines()[0], file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))

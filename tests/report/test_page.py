@@ -33,6 +33,9 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     steps = [ablations.gain_over(better, worse, records) for worse, better in itertools.pairwise(rows[2:])]
     assert "none of the steps resolved" in said and {step.verdict for step in steps} == {"unresolved"}
     assert "the last row has 77.01 % mIoU, and no class less than 50" in said
+    for name, score in (("ohem", "45.83"), ("bga", "40.97")):
+        photographs = published().find(plan(paper.row(f"table_2.{name}"), "camvid", "long", 0))
+        assert photographs and f"{photographs.miou:.2f}" == score and f"{score} %" in said
     long = published().find(plan(rows[-1], "streets", "long", 0))
     assert long and f"{long.miou:.2f}" == "77.01" and iou(long.matrix).min() > 0.5
 

@@ -65,6 +65,12 @@ def test_a_network_with_a_recipe_of_its_own_is_shipped_by_name(folder, tmp_path,
     assert main(["publish", str(folder), "--ship", "mine"]) == 0
     assert Record.load(tmp_path / "mine.json").scale == "custom"
     assert BiSeNetV2.load(tmp_path / "mine.safetensors").config == Record.load(folder / "record.json").model
+    publish.ship(folder, "mine")  # once more changes nothing
+    with pytest.raises(ValueError, match="is no name for weights"):
+        publish.ship(folder, "../mine")
+    change(folder, lambda record: record.update(date="later"))
+    with pytest.raises(ValueError, match="is there already, of another run"):
+        publish.ship(folder, "mine")
     change(folder, dirty)
     with pytest.raises(ValueError, match="train it in a clean clone"):
         publish.ship(folder, "mine")
