@@ -142,8 +142,8 @@ BASES = {
 # Scales. "paper" is Section 5 of the paper, Training and Inference; "long" teaches enough to believe, in about an hour
 # a row on two CPU cores; "short" teaches within minutes; "smoke" only shows that everything runs. "short" was
 # chosen for the embedded scenes, and "long" for CamVid, on images that no table is tested on
-# (`results/records/recipes.csv`). "long" of the embedded scenes is their "short" with more of everything; the other data
-# sets have sizes of their own, and their recipes are untested.
+# (`results/records/recipes.csv`). "long" of the embedded scenes is their "short" with more of everything; the other
+# data sets have sizes of their own, and their recipes are untested.
 SCALES = ("smoke", "short", "long", "paper")
 
 CITYSCAPES = TrainConfig(

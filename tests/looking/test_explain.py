@@ -136,8 +136,8 @@ def test_a_trained_network_is_held_against_several_untrained_ones() -> None:
     told = statistics.against(trained, untrained)
     assert told["error"] == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
     assert (told["n images"], told["n networks"]) == (3, 3)
-    assert told["verdict"] == "more than untrained"  # by 1.0, and 0.35 would have been enough
-    assert statistics.against(trained - 0.7, untrained)["verdict"] == "unresolved"
+    assert told["verdict"] == "more than untrained"  # by 1.0, and 0.23 would have been enough (Welch)
+    assert statistics.against(trained - 0.8, untrained)["verdict"] == "unresolved"
     assert statistics.against(trained[:1], untrained)["verdict"] == "unresolved"  # one image has no spread
 
 
