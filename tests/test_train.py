@@ -28,6 +28,7 @@ from bisenet.speed import training_steps
 from bisenet.train import LossNotFiniteError, TrainConfig, fit, learning_rate, make_optimizer, total_loss
 
 SMOKE = dataclasses.replace(paper.recipe("streets", "smoke"), ohem=False)
+SCRIPTS = Path(__file__).parent / "scripts"
 HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
 TRAIN = [sys.executable, "-m", "bisenet", "train", "--scale", "smoke", "--accelerator", "cpu", "--workers", "0"]
 
@@ -214,40 +215,14 @@ def test_two_processes_asking_for_one_run_train_it_once(tmp_path):
     assert all("mIoU" in output for output in outputs)
 
 
-GRADIENTS = """
-import dataclasses, sys, torch
-from lightning_fabric import Fabric
-from safetensors.torch import save_file
-from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.train import Execution, total_loss
-from tests.test_train import SMOKE
-fabric = Execution(accelerator="cpu", precision="32-true").fabric()
-torch.manual_seed(0)
-model = BiSeNetV2(ModelConfig(num_classes=5)).train()
-for module in model.modules():
-    if isinstance(module, torch.nn.BatchNorm2d):
-        module.eval()
-images, labels = torch.randn(4, 3, 64, 96), torch.randint(0, 5, (4, 64, 96))
-labels[0] = 255
-config = dataclasses.replace(SMOKE, ohem=sys.argv[2] != "none", ohem_keep=float(sys.argv[2].replace("none", "1")))
-share = slice(fabric.global_rank * 4 // fabric.world_size, (fabric.global_rank + 1) * 4 // fabric.world_size)
-network = fabric.setup(model)
-fabric.backward(total_loss(network(images[share]), labels[share], config, fabric))
-if fabric.is_global_zero:
-    save_file({name: p.grad for name, p in model.named_parameters()}, sys.argv[1])
-"""
-
-
 @pytest.mark.parametrize("ohem_keep", ["none", "0.1", "0.99"])  # no OHEM; the threshold decides; the share decides
 def test_two_processes_give_the_gradients_of_one(ohem_keep, tmp_path):
     """Same global batch, ignored pixels unevenly spread, batch normalisation on fixed statistics."""
-    script = tmp_path / "gradients.py"
-    script.write_text(GRADIENTS)
-    root = Path(__file__).resolve().parent.parent
+    script = SCRIPTS / "gradients.py"
     several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, launcher in (("one", [sys.executable]), ("two", several)):
-        env = {**environment(tmp_path), "PYTHONPATH": str(root)}
-        subprocess.run([*launcher, script, tmp_path / name, ohem_keep], env=env, check=True, capture_output=True)
+        command = [*launcher, script, tmp_path / name, ohem_keep]
+        subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
     one, two = (read_safetensors(tmp_path / name)[0] for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name in one:
@@ -275,12 +250,7 @@ def test_train_command_under_torchrun(more, tmp_path):
 def test_full_disk_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "weights.safetensors"
     write_safetensors(path, {"a": torch.zeros(3)}, {"n": 1})
-    full = (
-        "import resource, sys, torch; from bisenet.files import write_safetensors\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "write_safetensors(sys.argv[1], {'a': torch.zeros(9999)}, {'n': 2})"
-    )
-    failed = subprocess.run([sys.executable, "-c", full, path], capture_output=True, text=True)
+    failed = subprocess.run([sys.executable, SCRIPTS / "full_disk.py", path], capture_output=True, text=True)
     assert "OSError: cannot write" in failed.stderr
     tensors, metadata = read_safetensors(path)
     assert (metadata["n"], len(tensors["a"]), list(tmp_path.iterdir())) == (1, 3, [path])

@@ -20,6 +20,7 @@ from bisenet.inference import engines
 from bisenet.inference.segmenter import Plain, Segmenter, class_map, class_map_and_confidence, folded
 from bisenet.model import BiSeNetV2, ModelConfig
 
+SCRIPT = Path(__file__).parents[1] / "scripts" / "without_compiler.py"
 NETWORK = BiSeNetV2.load(SHIPPED_WEIGHTS)
 SIZE = (64, 128)
 FRAMES = [(237, 411), (192, 256), (32, 64), (64, 128)]  # odd, integer ratios, smaller, as the network sees it
@@ -260,30 +261,10 @@ def test_all_engines_of_a_process_are_compiled() -> None:
         assert (engines.prepare(Tells(number), x, "compile")(x) == 1).all()
 
 
-WITHOUT_COMPILER = """
-import sys, warnings
-import torch
-from bisenet.data import streets
-from bisenet.files import SHIPPED_WEIGHTS
-from bisenet.inference import segmenter
-from bisenet.model import BiSeNetV2
-frame = torch.from_numpy(streets.render(3, (70, 130))[0])
-network = BiSeNetV2.load(SHIPPED_WEIGHTS)
-with warnings.catch_warnings(record=True) as caught, torch.no_grad():
-    warnings.simplefilter("always")
-    answer = segmenter.Segmenter(network, size=(64, 128), engine="compile")(frame)
-    expected = segmenter.Plain(network, (64, 128))(frame[None])[0]
-print((answer == expected).float().mean().item())
-print(*[warning.message for warning in caught if "cannot compile" in str(warning.message)], sep="\\n")
-"""
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is compiled for by Triton")
 def test_without_a_compiler_the_answer_is_right(tmp_path: Path) -> None:
     words = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_COMPILER], env=os.environ | words, capture_output=True, text=True, check=True
-    )
+    ended = subprocess.run([sys.executable, SCRIPT], env=os.environ | words, capture_output=True, text=True, check=True)
     same, *said = ended.stdout.splitlines()
     assert float(same) > 0.999
     (line,) = said
