@@ -30,6 +30,8 @@ from bisenet.runs.training import find_or_train
 from bisenet.runs.transfer import fingerprint
 from bisenet.train import prepare, step
 
+SCRIPT = Path(__file__).parents[1] / "scripts" / "cityscapes_score.py"
+
 HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
 
 
@@ -87,11 +89,9 @@ def test_exported_predictions_score_the_same_by_the_official_scripts(tmp_path):
     matrix = evaluate_file(SHIPPED_WEIGHTS, recipe, "cityscapes", tmp_path / "data")
     files = export_predictions(SHIPPED_WEIGHTS, recipe, tmp_path / "data", tmp_path / "predictions")
     assert [path.name for path in files] == [f"frankfurt_00000{k}_000019.png" for k in range(3)]
-    script = "import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as scripts\n"
-    script += "scripts.args.evalInstLevelScore = False\nscripts.main()"  # a score of its own, from other files
     folders = {"CITYSCAPES_DATASET": str(tmp_path / "data"), "CITYSCAPES_RESULTS": str(tmp_path / "predictions")}
     folders["CITYSCAPES_EXPORT_DIR"] = str(tmp_path)
-    subprocess.run([sys.executable, "-c", script], env=folders, check=True, capture_output=True, timeout=300)
+    subprocess.run([sys.executable, SCRIPT], env=folders, check=True, capture_output=True, timeout=300)
     theirs = json.loads((tmp_path / "resultPixelLevelSemanticLabeling.json").read_text())
     ours = dict(zip(DATASETS["cityscapes"].classes, iou(matrix), strict=True))
     scored = {name: value for name, value in theirs["classScores"].items() if not np.isnan(value)}
