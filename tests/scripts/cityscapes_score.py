@@ -1,6 +1,6 @@
 """Cityscapes' own evaluation, without the score of instances, which is from other files."""
 
-import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as scripts
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling
 
-scripts.args.evalInstLevelScore = False
-scripts.main()
+evalPixelLevelSemanticLabeling.args.evalInstLevelScore = False
+evalPixelLevelSemanticLabeling.main()
