@@ -22,6 +22,7 @@ from bisenet.files import write_text
 from bisenet.runs.provenance import NOTEBOOKS, REPOSITORY
 from bisenet.runs.store import records_folder, results_folder
 
+BEGIN, END = "<!-- begin: claims, written by python -m bisenet report -->", "<!-- end: claims -->"
 RESULT = "result"  # the tag of cells whose tables are shown on the page
 
 INTRODUCTION = """`python -m bisenet report` makes this page from what the notebooks store; it is not edited by
@@ -61,6 +62,7 @@ def build() -> Path:
     parts = ["<h1>BiSeNet V2: results</h1>", markdown2html(KEY), f"<ul>{contents}</ul>"]
     if folder == records_folder().parent:
         write_text(folder / "README.md", readme())
+        write_text(REPOSITORY / "README.md", with_claims((REPOSITORY / "README.md").read_text(encoding="utf-8")))
     for path in notebooks():
         parts += [f'<h2 id="{path.stem}">{html.escape(title(path))}</h2>', *_editions(path, folder)]
     return write_text(folder / "index.html", _document("BiSeNet V2: results", "\n".join(parts)))
@@ -72,6 +74,14 @@ def readme() -> str:
     for path in notebooks():
         parts += [f"## {title(path)}", *_results(path), f"[The notebook](../notebooks/{path.name})"]
     return "\n\n".join(parts) + "\n"
+
+
+def with_claims(text: str) -> str:
+    """The README with the table of claims that the notebook stores, between the two comments that stand there."""
+    stored = _outputs(_read(NOTEBOOKS / "claims.ipynb"), "text/markdown", "readme")
+    before, begin, rest = text.partition(f"{BEGIN}\n")
+    _, end, after = rest.partition(END)
+    return "".join([before, begin, *(output["text/markdown"] for output in stored), "\n", end, after])
 
 
 def notebooks() -> list[Path]:

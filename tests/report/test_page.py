@@ -23,6 +23,10 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     records = find_all(rows, "streets", "short", [0, 1, 2])
     scores = {row.name: np.mean(ablations.scores(records[row.id])) for row in rows}
     said = (provenance.REPOSITORY / "README.md").read_text()
+    assert page.with_claims(said) == said, "python -m bisenet report"
+    assert said.count("| guided aggregation merges better than a sum") == 1
+    for link in re.findall(r"\]\((?!http)([^)#]+)", said):
+        assert (provenance.REPOSITORY / link).exists(), link
     assert "the Semantic Branch alone is far below the others" in said
     assert all(scores["semantic"] < score / 2 for name, score in scores.items() if name != "semantic")
     assert "the Detail Branch alone is above all three ways to merge" in said
