@@ -13,7 +13,7 @@ from bisenet.commands.common import PROGRAM, Command, CommandError
 from bisenet.config import choose
 from bisenet.data import DATASETS, palette
 from bisenet.files import SHIPPED_WEIGHTS, shipped
-from bisenet.inference import photos
+from bisenet.inference import engines, photos
 from bisenet.inference.convert import convert
 from bisenet.inference.segmenter import Segmenter
 from bisenet.model import BiSeNetV2
@@ -28,8 +28,12 @@ def _predict_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="FOLDER", help="(default: %(default)s)")
     parser.add_argument("--weights", type=shipped, default=SHIPPED_WEIGHTS, metavar="FILE", help=GIVEN)
     parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=SIZE)
-    parser.add_argument("--engine", default="auto", metavar="NAME", help="what runs the network (default: %(default)s)")
-    parser.add_argument("--precision", default="fp32", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument(
+        "--engine", default="auto", metavar="NAME", help=f"auto, {', '.join(engines.ENGINES)} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", default="fp32", metavar="NAME", help="fp32, bf16, tf32, fp16 (default: %(default)s)"
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:

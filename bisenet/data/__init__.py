@@ -22,7 +22,7 @@ __all__ = ["DATASETS", "open_dataset", "palette", "read_image"]
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 READERS = {"cityscapes": Cityscapes, "camvid": CamVid, "cocostuff": CocoStuff}
-DATASETS = {reader.info.name: reader.info for reader in (Streets, Cityscapes, CamVid, CocoStuff)}
+DATASETS = {"streets": Streets.info} | {name: reader.info for name, reader in READERS.items()}
 
 
 def open_dataset(name: str, split: str, *, root: str | Path | None = None, size: Size | None = None) -> PairDataset:
