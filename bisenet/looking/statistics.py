@@ -95,7 +95,7 @@ def against(trained: pd.Series, untrained: pd.Series) -> dict[str, float | int |
 
 
 def verdict(ratios: pd.DataFrame) -> pd.DataFrame:
-    """Is the paper's sentence true of these maps? Columns `ours, verdict`; lines "focus" and "gradually".
+    """Is the paper's sentence true of these maps? Columns `here, verdict`; lines "focus" and "gradually".
 
     "Detail Branch can focus on the spatial details, e.g., boundary, gradually" (Figure 8): its last stage has more
     near boundaries than chance has, and each stage more than the one before. `ratios` is that of `steps`.
@@ -108,7 +108,7 @@ def verdict(ratios: pd.DataFrame) -> pd.DataFrame:
         "focus": (f"{average:.2f} ± {error:.2f} times chance", focus),
         "gradually": (", then ".join(words), gradually),
     }
-    return pd.DataFrame.from_dict(lines, orient="index", columns=["ours", "verdict"])
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["here", "verdict"])
 
 
 def _mean(values: pd.Series) -> tuple[float, float, int]:

@@ -69,7 +69,7 @@ def gains(table: pd.DataFrame) -> list[Gain]:
 def claims(records: Records, tables: Sequence[str] = paper.TABLES) -> pd.DataFrame:
     """What the paper claims of its ablations and what is seen here, one line a claim (`paper.claims`) of some tables.
 
-    Columns `claim, said, of, paper, here, low, high, verdict`: gains in points of mIoU, ours with the 95 % interval.
+    Columns `claim, said, of, paper, here, low, high, verdict`: points of mIoU, here with the 95 % interval.
     """
     lines = []
     for said in paper.claims():
@@ -139,7 +139,7 @@ def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str
 def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame:
     """The table for reading: numbers as text, "not run" where nothing is recorded, gains over the base of the table.
 
-    `setting` says what "ours" was trained on, such as "streets, short".
+    `setting` says what the networks here were trained on, such as "streets, short".
     """
     base = BASES[rows[0].table]
     ours = [score_text(*line) for line in zip(table["miou_ours"], table["miou_std"], table["n"], strict=True)]
@@ -148,14 +148,14 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame
     return pd.DataFrame(
         {
             "mIoU % paper (Cityscapes val)": table["miou_paper"].map(number),
-            f"mIoU % ours ({setting})": ours,
+            f"mIoU % here ({setting})": ours,
             "n": table["n"].astype(str),
             f"paper's gain over {over}": [number(gained, sign="+") for gained in table["gain_paper"]],
-            "our gain": ["" if row.name == base else number(gained.points, sign="+") for row, gained in of_row],
+            "gain here": ["" if row.name == base else number(gained.points, sign="+") for row, gained in of_row],
             "95 % interval": [gained.interval for _, gained in of_row],
             "verdict": verdicts(table, base),
             "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
-            "GFLOPs ours": table["gflops_ours"].map(number),
+            "GFLOPs here": table["gflops_ours"].map(number),
             "GFLOPs agree": [
                 gflops_verdict(row, of_row) for row, of_row in zip(rows, table["gflops_ours"], strict=True)
             ],
@@ -178,7 +178,7 @@ def number(value: float, decimals: int = 2, sign: str = "") -> str:
 
 
 def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str) -> pd.DataFrame:
-    """paper | ours | difference | why, first for the GFLOPs, then for the gains over the base of the table."""
+    """paper | here | difference | why, first for the GFLOPs, then for the gains over the base of the table."""
     base = BASES[rows[0].table]
     lines: list[tuple[str, ...]] = []
     for row, ours in zip(rows, table["gflops_ours"], strict=True):
@@ -192,7 +192,7 @@ def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: s
             continue
         numbers = [number(value, sign="+") for value in (printed, gained.points, gained.points - printed)]
         lines.append((what, row.label, *numbers, _why(gained, printed, dataset, scale)))
-    return pd.DataFrame(lines, columns=["what", "row", "paper", "ours", "difference", "why"]).set_index(["what", "row"])
+    return pd.DataFrame(lines, columns=["what", "row", "paper", "here", "difference", "why"]).set_index(["what", "row"])
 
 
 def gflops_verdict(row: Row, ours: float) -> str:
@@ -212,12 +212,12 @@ def _why(gained: Gain, printed: float, dataset: str, scale: str) -> str:
 
 
 def order(table: pd.DataFrame) -> str:
-    """How far our column of mIoU has the order of the paper's, as a sentence (`verdict.rank_correlation`)."""
+    """How far the mIoU here has the order of the paper's, as a sentence (`verdict.rank_correlation`)."""
     both, what = table[["miou_paper", "miou_ours"]].dropna(), "rank correlation with the paper's mIoU"
     if len(both) < 3:
         return f"{what}: it takes three rows, recorded: {len(both)}"
     if both["miou_ours"].nunique() == 1:
-        return f"{what}: undefined, all of ours are equal"
+        return f"{what}: undefined, all scores here are equal"
     found = rank_correlation(both["miou_paper"].tolist(), both["miou_ours"].tolist())
     interval = "" if math.isnan(found.low) else f"95 % interval {found.low:+.2f} to {found.high:+.2f}, "
     return f"{what} over {len(both)} rows: {found.rho:+.2f} ({interval}p = {found.chance:.3f})"

@@ -1,4 +1,4 @@
-"""Tables 7 to 9 of the paper: other methods as printed, and ours beside them. Nothing here trains or runs a network."""
+"""Tables 7 to 9 of the paper: other methods as printed, and scores of this repository beside them."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def pairs(table: pd.DataFrame) -> dict[str, str]:
 
 
 def show(table: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """A table of `beside` for reading: the paper's columns as printed, then ours, "not run" where nothing is recorded.
+    """A table of `beside` for reading: the paper's columns, then those here, "not run" where nothing is recorded.
 
-    `setting` says what "ours" was trained on, such as "camvid, short".
+    `setting` says what the networks here were trained on, such as "camvid, short".
     """
     shown = pd.DataFrame(index=pd.MultiIndex.from_frame(table[["group", "method"]]))
     for column, header in HEADERS.items():
         if column in table:
             shown[header] = [value if isinstance(value, str) else _printed(value, column) for value in table[column]]
     for column, ours in pairs(table).items():
-        header = f"{HEADERS[column]} ours" + (f" ({setting})" if ours else "")
+        header = f"{HEADERS[column]} here" + (f" ({setting})" if ours else "")
         shown[header] = np.where(table["own"], _ours(table, ours), "")
     shown["n"] = np.where(table["own"], table["n"].astype(str), "")
     return shown
@@ -93,7 +93,7 @@ def recipes(of: str, dataset: str, scale: str) -> pd.DataFrame:
     """The paper's recipe for the data set `of` beside ours for `dataset` and `scale`, and where they differ."""
     columns = {
         f"paper ({of})": _recipe(paper.recipe(of, "paper")),
-        f"ours ({dataset}, {scale})": _recipe(paper.recipe(dataset, scale)),
+        f"here ({dataset}, {scale})": _recipe(paper.recipe(dataset, scale)),
     }
     table = pd.DataFrame(columns)
     table["differs"] = ["" if same else "yes" for same in table.iloc[:, 0] == table.iloc[:, 1]]
@@ -151,7 +151,7 @@ def _condition(record: Record) -> dict[str, Any]:
 
 
 def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, scale: str) -> pd.DataFrame:
-    """paper | ours | difference | why | status, for every score of the paper's own networks in a table of `beside`."""
+    """paper | here | difference | why | status, for every score of the paper's own networks in a table of `beside`."""
     lines = []
     for column, score in pairs(table).items():
         for (_, line), ours in zip(table.iterrows(), _ours(table, score), strict=True):
@@ -165,7 +165,7 @@ def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, 
             difference = "" if gap.verdict == NOT_RUN else f"{gap.points:+.2f}"
             printed = _printed(line[column], column)
             lines.append((HEADERS[column], line["method"], printed, ours, difference, why, status))
-    columns = ["what", "row", "paper", "ours", "difference", "why", "status"]
+    columns = ["what", "row", "paper", "here", "difference", "why", "status"]
     return pd.DataFrame(lines, columns=columns).set_index(["what", "row"])
 
 

@@ -36,7 +36,7 @@ def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     for axes, column in zip(panels, ("gain_paper", "gflops_paper"), strict=True):
         axes.plot(table[column], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
         axes.grid(axis="y", color="#dddddd")
-    panels[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5, label="ours")
+    panels[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5, label="here")
     _intervals(panels[0], table, place - 0.16)
     over = f"gain over {base}, points of mIoU, with its 95 % interval ({setting})"
     for axes, title in zip(panels, (over, "GFLOPs"), strict=True):
@@ -118,7 +118,7 @@ def methods(table: pd.DataFrame, setting: str) -> Figure:
     )
     place, ticks = _places(table)
     for axes, (column, score) in zip(panels[0], scores.items(), strict=True):
-        _methods(axes, table, place, column, score, f"ours ({setting}), ± standard deviation")
+        _methods(axes, table, place, column, score, f"here ({setting}), ± standard deviation")
         axes.set_title(HEADERS[column], fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
@@ -146,7 +146,7 @@ def _methods(axes: Axes, table: pd.DataFrame, place: np.ndarray, column: str, sc
         axes.errorbar(table[f"{score}_ours"], place, xerr=table[f"{score}_std"], **style)
     for y, n in zip(place[own], table["n"][own], strict=True):
         if not (score and n):
-            text = f"ours: {NOT_RUN if score else SERVER}"
+            text = f"here: {NOT_RUN if score else SERVER}"
             axes.annotate(text, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=7)
 
 
@@ -171,7 +171,11 @@ def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, bas
     for column, colour_of, panel in columns:
         error = table["miou_std"] if column == "miou_ours" else None
         size = 9 if column == "gflops_paper" else 5
-        style: dict[str, Any] = {"color": colour_of, "markersize": size, "label": column.partition("_")[2]}
+        style: dict[str, Any] = {
+            "color": colour_of,
+            "markersize": size,
+            "label": "paper" if column.endswith("paper") else "here",
+        }
         panels[panel].errorbar(x, table[column], error, fmt="o-", capsize=3, **style)
         for row, value in zip(rows, table[column], strict=True):
             if math.isnan(row.knob):
@@ -187,7 +191,7 @@ def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, bas
 
 
 def _titles(setting: str) -> tuple[str, str, str]:
-    return "mIoU %, paper (Cityscapes val)", f"mIoU %, ours ({setting}), ± standard deviation", "GFLOPs"
+    return "mIoU %, paper (Cityscapes val)", f"mIoU %, here ({setting}), ± standard deviation", "GFLOPs"
 
 
 def _finish(figure: Figure, panels: Sequence[Axes]) -> Figure:

@@ -92,14 +92,14 @@ def show(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def ratios(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How many times as fast as each other network of Table 7 BiSeNetV2 is, their first line.
 
-    Columns paper | ours | difference | why.
+    Columns paper | here | difference | why.
     """
     lines = []
     for title, table in tables.items():
         paper, ours = (table[column][0] / table[column] for column in ("fps_paper", "fps"))
         for place in table.index[1:][table["fps_paper"][1:].notna()]:
             lines.append((title, table["network"][place], *_ratio(paper[place], ours[place], table["note"][place])))
-    columns = ["measured on", "BiSeNetV2 against", "paper", "ours", "difference", "why"]
+    columns = ["measured on", "BiSeNetV2 against", "paper", "here", "difference", "why"]
     return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
 
 
@@ -200,7 +200,7 @@ def goals(record: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def against_paper(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The share of the device's peak in fp32, of records by place: paper | ours | difference | why.
+    """The share of the device's peak in fp32, of records by place: paper | here | difference | why.
 
     The paper's by its frames a second and our count of the arithmetic.
     """
@@ -209,9 +209,9 @@ def against_paper(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         way, peak = best(record), record["peak"]["gflops"]
         theirs = 100 * PAPER_FPS * record["gflop"] / PAPER_PEAK
         ours = 100_000 * record["gflop"] / way["stages"]["network"]["median"] / peak
-        why = f"{way['engine']} on another device; ours is of the network alone, and of a peak that was measured"
+        why = f"{way['engine']} on another device; here it is of the network alone, and of a peak that was measured"
         lines.append((where, f"{theirs:.0f} %", f"{ours:.0f} %", f"{ours - theirs:+.0f} points", why))
-    columns = ["share of the peak, on", "paper", "ours", "difference", "why"]
+    columns = ["share of the peak, on", "paper", "here", "difference", "why"]
     return pd.DataFrame(lines, columns=columns).set_index(columns[0])
 
 

@@ -35,13 +35,13 @@ def test_comparison_of_recorded_and_missing_rows(of_mious):
     assert np.isnan(table["miou_std"][1])
     assert np.isnan(table["miou_ours"][3])
     shown = ablations.show(table, rows, "x, y")
-    assert shown["mIoU % ours (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "100.00 ± 0.00", "not run"]
-    assert shown["our gain"].tolist() == ["", "-37.50", "+37.50", "-"]
+    assert shown["mIoU % here (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "100.00 ± 0.00", "not run"]
+    assert shown["gain here"].tolist() == ["", "-37.50", "+37.50", "-"]
     assert shown["verdict"].tolist() == ["", "one seed, other sign", "unresolved, same sign", "not run"]
     half = 12.706205 * 53.033009 / 2**0.5  # Student's t of one degree of freedom: only one row varies
     assert shown["95 % interval"].tolist() == ["", "", f"{37.5 - half:+.2f} to {37.5 + half:+.2f}", ""]
     assert ablations.gain_over(rows[0], rows[2], records).points == -37.5  # over another row than the base
-    assert "68.93" not in ablations.differences(table, rows, "x", "y")["ours"].to_list()
+    assert "68.93" not in ablations.differences(table, rows, "x", "y")["here"].to_list()
     assert ablations.order(table).endswith("over 3 rows: +0.50 (p = 1.000)")  # paper 1 2 3, ours 2 1 3
     assert "it takes three rows, recorded: 2" in ablations.order(table[:2])
 

@@ -13,13 +13,13 @@ from bisenet.report.verdict import NOT_RUN
 def test_tables_of_other_methods_without_a_record():
     for name, numbers in (("table_7", 1), ("table_8", 1), ("table_9", 2)):
         shown = benchmarks.show(benchmarks.beside(name, {}), "x, y")
-        ours = shown[[column for column in shown if column.endswith("ours (x, y)")]]
+        ours = shown[[column for column in shown if column.endswith("here (x, y)")]]
         assert ours.shape[1] == numbers
         own = shown["n"] == "0"
         assert own.sum() == len(paper.ours(name))
         assert (ours[own] == NOT_RUN).all(axis=None) and (ours[~own] == "").all(axis=None)
         differences = benchmarks.differences(name, benchmarks.beside(name, {}), {}, paper.PUBLISHED[name], "paper")
-        assert set(differences["ours"]) <= {NOT_RUN, benchmarks.SERVER}
+        assert set(differences["here"]) <= {NOT_RUN, benchmarks.SERVER}
         assert (benchmarks.conditions(name, {})["data set"] == NOT_RUN).all()
 
 

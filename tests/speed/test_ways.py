@@ -86,7 +86,7 @@ def test_goals_by_hand():
 
 def test_against_the_paper_by_hand():
     table = timings.against_paper({"here": fake(220, 200, 275, 880, 330)})
-    assert table.loc["here", "paper"] == f"{100 * 156 * 20 / 11_300:.0f} %" and table.loc["here", "ours"] == "50 %"
+    assert table.loc["here", "paper"] == f"{100 * 156 * 20 / 11_300:.0f} %" and table.loc["here", "here"] == "50 %"
 
 
 def test_pictures_and_tables_of_a_record(record):
