@@ -27,30 +27,39 @@ CAMVID_COLOURS = {
 }
 
 
+HELD = "0006R0"  # the drive of the split `tuning`
+
+
 class CamVid(FilePairs):
     """CamVid's 367 / 101 / 233 split with 11 classes, in either of the two layouts in which people have it:
 
     - the tutorial's: `train/ trainannot/ val/ valannot/ test/ testannot/`, label files hold ids, 11 = void;
     - the original release's: `701_StillsRaw_full/NAME.png`, `LabeledApproved_full/NAME_L.png`, 32 colours.
+
+    Val lies between frames of train, and says little of another drive. To choose recipes there are two splits more, from
+    train and val: `tuning`, one whole drive, and `tuning-train`, the others.
     """
 
     info = DatasetInfo(
         "camvid",
         tuple(CAMVID_COLOURS),
         np.array(list(CAMVID_COLOURS.values()), dtype=np.uint8),
-        {"train": 367, "val": 101, "test": 233, "train+val": 468},
+        {"train": 367, "val": 101, "test": 233, "train+val": 468, "tuning-train": 367, "tuning": 101},
     )
     STILLS, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 
     def __init__(self, split: str, root: Path):
         self.original = (root / self.STILLS).is_dir()
-        parts = split.split("+")
+        tuning = split.startswith("tuning")
+        parts = ["train", "val"] if tuning else split.split("+")
         if not self.original and not all((root / part).is_dir() for part in parts):
             raise FileNotFoundError(
                 f"CamVid not found: looked for the folders {', '.join(parts)} (tutorial layout) or {self.STILLS} "
                 f"(original release) in {root.resolve()}; put the data there or give --data-root"
             )
         self.pairs = [pair for part in parts for pair in self._pairs(root, part)]
+        if tuning:
+            self.pairs = [pair for pair in self.pairs if pair[0].name.startswith(HELD) == (split == "tuning")]
         self._check("original release" if self.original else "tutorial layout", split)
 
     def _pairs(self, root: Path, part: str) -> list[tuple[Path, Path]]:

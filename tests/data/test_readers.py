@@ -96,6 +96,10 @@ def test_real_split() -> None:
     assert not wrong
     for split, count in DATASETS["camvid"].splits.items():
         assert len(open_dataset("camvid", split, root=REAL)) == count
+    held, others = (open_dataset("camvid", split, root=REAL).pairs for split in ("tuning", "tuning-train"))
+    drives = [{image.name.split("_")[0] for image, _ in pairs} for pairs in (held, others)]
+    assert drives == [{"0006R0"}, {"0016E5", "0001TP"}]  # and nothing of test
+    assert {*held, *others} == {*open_dataset("camvid", "train+val", root=REAL).pairs}
 
 
 @needs_camvid
