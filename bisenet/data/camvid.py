@@ -36,7 +36,7 @@ class CamVid(FilePairs):
     - the tutorial's: `train/ trainannot/ val/ valannot/ test/ testannot/`, label files hold ids, 11 = void;
     - the original release's: `701_StillsRaw_full/NAME.png`, `LabeledApproved_full/NAME_L.png`, 32 colours.
 
-    Val lies between frames of train, and says little of another drive. To choose recipes there are two splits more, from
+    Val lies between frames of train and says little of another drive. To choose recipes there are two splits more, from
     train and val: `tuning`, one whole drive, and `tuning-train`, the others.
     """
 
