@@ -13,7 +13,7 @@ from bisenet.data import DATASETS, open_dataset
 from bisenet.data.camvid import camvid_split
 from bisenet.data.pictures import read_ids, read_image
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "camvid"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "camvid"
 needs_camvid = pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not at {REAL}")
 
 # The 32 colours of the release (its label_colors.txt), and the id of each in the protocol of 11 classes.
