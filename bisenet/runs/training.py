@@ -179,7 +179,7 @@ def _record(
     seconds: float,
 ) -> Record:
     train_set, test_set = sets
-    training, used = run.training, used_images
+    training = run.training
     return Record(
         hash=run.hash,
         row=run.row,
@@ -191,7 +191,10 @@ def _record(
         training=training,
         initial=initial,
         source=_source(train_set, test_set),
-        images={"train": used(train_set, training.train_images), "test": used(test_set, training.test_images)},
+        images={
+            "train": used_images(train_set, training.train_images),
+            "test": used_images(test_set, training.test_images),
+        },
         confusion=(near + far).tolist(),
         near_boundaries={"radius": RADIUS, "confusion": near.tolist()},
         losses=thin(fitted.losses),

@@ -62,7 +62,7 @@ def where_measured(record: Mapping[str, Any]) -> str:
     return device.get("gpu") or f"{device['cpu']}, {record['threads']} threads"
 
 
-def _name(record: Mapping[str, Any]) -> str:
+def file_name(record: Mapping[str, Any]) -> str:
     return slug(title(record))
 
 
