@@ -74,7 +74,8 @@ def slug(text: str) -> str:
 def process_of(device: torch.device) -> dict[str, Any]:
     """What else can move a number; networks may be timed by several processes, so each has its own."""
     versions = provenance.versions()
-    for package in ("pytorchcv", "openvino", "onnxruntime", "nncf", "torch_tensorrt"):
+    reading = ("pillow", "pywuffs", "opencv-python", "opencv-python-headless")
+    for package in ("pytorchcv", "openvino", "onnxruntime", "nncf", "torch_tensorrt", *reading):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     on_device: dict[str, Any] = {"instructions": torch.backends.cpu.get_cpu_capability()}

@@ -2,7 +2,7 @@
 
 import sys
 
-EXTRAS = ("IPython", "papermill", "openvino", "onnxruntime", "pytorchcv", "av", "pytorch_grad_cam", "nbconvert")
+EXTRAS = ("IPython", "papermill", "openvino", "onnxruntime", "pytorchcv", "av", "pytorch_grad_cam", "nbconvert", "cv2")
 sys.modules.update(dict.fromkeys(EXTRAS))  # None: not to be had
 
 import bisenet.__main__  # noqa: E402, F401
