@@ -15,18 +15,18 @@ from matplotlib.patches import Patch
 from matplotlib.transforms import Bbox
 
 from bisenet.report.charts import BAD, PAPER, closed
+from bisenet.speed.machine import where_measured
 
 RED = BAD  # the paper's Figure 1 has its own networks in red
 
 REAL_TIME = 30  # frames per second
-UNKNOWN = 55.0  # where a network without a published mIoU is drawn
 
 
 def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) -> Figure:
     """Figure 1: accuracy against speed, as published (`paper.published("table_7")`) and once for each record of ours.
 
     `measured` has tables of `timings.measured` by the title of their record; one without a number has no panel. A
-    network that Table 7 does not have is a hollow mark at the bottom.
+    network without a published accuracy is a tick at the lower edge.
     """
     tables = {title: table for title, table in measured.items() if table["fps"].notna().any()}
     count = 1 + len(tables)
@@ -34,7 +34,7 @@ def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]
     panels, points = list(grid[:, 0]), [_published_points(published)]
     points += [table.rename(columns={"network": "name", "miou_paper": "miou"}) for table in tables.values()]
     points = [of_panel.dropna(subset="fps") for of_panel in points]
-    titles = ["as published, on a GTX 1080 Ti", *(f"FPS on {title}; accuracy as published" for title in tables)]
+    titles = ["as published, on a GTX 1080 Ti", *(f"FPS on {title}" for title in tables)]
     for axes, of_panel, title in zip(panels, points, titles, strict=True):
         _trade_off(axes, of_panel, title)
     for axes in panels[1:]:
@@ -63,16 +63,13 @@ def _trade_off(axes: Axes, points: pd.DataFrame, title: str) -> None:
     axes.annotate("real time", (REAL_TIME, 0.99), (-3, 0), rotation=90, ha="right", va="top", fontsize=7, **where)
     for _, point in points.iterrows():
         colour, marker = (RED, "*") if point["ours"] else (PAPER, "o")
-        hollow = math.isnan(point["miou"])
-        style: dict[str, Any] = {"color": colour, "marker": marker, "markerfacecolor": "none" if hollow else colour}
-        axes.plot(point["fps"], UNKNOWN if hollow else point["miou"], markersize=9 if point["ours"] else 5, **style)
-    axes.set_title(
-        title
-        + ("; hollow: no accuracy published there, so the height means nothing" if points["miou"].isna().any() else ""),
-        fontsize=9,
-    )
-    axes.set_xlabel("frames per second")
-    axes.set_ylabel("mIoU %, Cityscapes test")
+        if math.isnan(point["miou"]):
+            axes.axvline(point["fps"], 0, 0.04, color=PAPER, linewidth=2)
+        else:
+            axes.plot(point["fps"], point["miou"], marker, color=colour, markersize=9 if point["ours"] else 5)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("frames per second" + ("; ticks: no accuracy published" if points["miou"].isna().any() else ""))
+    axes.set_ylabel("mIoU %, Cityscapes test, published")
     axes.margins(x=0.06, y=0.1)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -88,7 +85,7 @@ PLACES = [
 def _label(axes: Axes, points: pd.DataFrame) -> None:
     """Each name beside its mark, at the nearest place where it covers nothing; a thin line leads to one far away."""
     pixel = axes.figure.dpi / 72
-    marks = list(zip(points["fps"], points["miou"].fillna(UNKNOWN), strict=True))
+    marks = list(zip(points["fps"], points["miou"].fillna(axes.get_ylim()[0] + 0.5), strict=True))
     taken = [Bbox([at, at]).padded(5 * pixel) for at in axes.transData.transform(marks)]
     taken += [text.get_window_extent().padded(pixel) for text in axes.texts]
     line = axes.transData.transform((REAL_TIME, 0))[0]
@@ -113,16 +110,17 @@ def _side(offset: float, below: str, at: str, above: str) -> str:
 
 
 def ways(record: Mapping[str, Any]) -> Figure:
-    """A record of `ways.time_ways`: every way as a bar, ours divided into its stages, the slowest below."""
+    """A record of `ways.time_ways`: every way as a bar, those here divided by the shares of their stages."""
     ordered = sorted(record["ways"].values(), key=lambda way: -way["whole"]["median"])
     figure, axes = plt.subplots(figsize=(7.5, 0.35 * len(ordered) + 1), layout="constrained")
     colours = {"resize": "0.75", "network": "tab:blue", "classes": "tab:orange"}
     for place, way in enumerate(ordered):
-        whole = way["whole"]
+        whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
         left = 0.0
-        for stage, of_stage in way.get("stages", {}).items():
-            axes.barh(place, of_stage["median"], left=left, color=colours[stage])
-            left += of_stage["median"]
+        for stage, ms in stages.items():
+            part = whole["median"] * ms / sum(stages.values())  # medians of parts do not add up to that of the whole
+            axes.barh(place, part, left=left, color=colours[stage])
+            left += part
         if not left:
             axes.barh(place, whole["median"], color="0.9", edgecolor="0.5", hatch="///")
         axes.plot([whole["low"], whole["high"]], [place, place], color="black", linewidth=1)
@@ -131,6 +129,7 @@ def ways(record: Mapping[str, Any]) -> Figure:
     handles.append(Patch(facecolor="0.9", edgecolor="0.5", hatch="///", label="one graph"))
     axes.legend(handles=handles, loc="upper right", fontsize=8)
     axes.set_yticks(range(len(ordered)), [f"{way['kind']}, {way['engine']}, {way['precision']}" for way in ordered])
+    axes.set_title(where_measured(record), fontsize=9)
     axes.set_xlabel("ms a frame of 2048x1024: median, and 5 % to 95 %")
     axes.margins(x=0.08)
     return closed(figure)
@@ -157,6 +156,7 @@ def roofline(record: Mapping[str, Any]) -> Figure:
         speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]
         label = f"{way['engine']}, {way['precision']}: {speed:.0f} GFLOP/s"
         axes.axhline(speed, color=f"C{number + 2}", linewidth=1, linestyle=":", label=label)
+    axes.set_title(where_measured(record), fontsize=9)
     axes.set(xscale="log", yscale="log", xlabel="FLOP for each byte read or written", ylabel="GFLOP/s")
     axes.legend(loc="lower right", fontsize=8, markerscale=0.5)
     return closed(figure)

@@ -1,4 +1,4 @@
-"""From records of speed to tables: networks beside the paper's speeds (Table 7), our own ways, training."""
+"""From records of speed to tables: networks beside the paper's speeds (Table 7), ways to a class map, training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from bisenet.speed.machine import where_measured
 from bisenet.speed.peers import NETWORKS
 from bisenet.speed.protocol import share_of_peak, timing_of
 
-PAPER_FPS = 156  # Section 5, on a GTX 1080 Ti, and what that does at most, GFLOP/s in fp32
-PAPER_PEAK = 11_300
-
+FEW = 20  # of fewer frames percentiles are no more than the extremes, and are not shown
 STAGES = ("resize", "network", "classes")
 
 
@@ -48,7 +46,8 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
     """Every network by the paper's protocol, a column for each engine and precision.
 
     Of the records of `bench.bench` those that were made in one place. A cell has the frames per second, by the median,
-    with their 5th and 95th percentile, what the network alone reaches of the fp32 peak, and how many frames were timed.
+    with their 5th and 95th percentile unless `FEW` were timed, what the network alone reaches of the fp32 peak, and how
+    many frames were timed.
     """
     columns = {
         f"{record['engine']}, {record['precision']}": _column(record)
@@ -69,8 +68,8 @@ def _column(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _cell(entry: Mapping[str, Any]) -> str:
     timing, share = timing_of(entry), share_of_peak(entry)
-    spread = f"{timing.fps:.3g} ({1000 / timing.high:.3g} to {1000 / timing.low:.3g})"
-    parts = [spread, "" if math.isnan(share) else f"{share:.0f} %", f"{timing.iterations} frames"]
+    spread = f" ({1000 / timing.high:.3g} to {1000 / timing.low:.3g})" if timing.iterations >= FEW else ""
+    parts = [f"{timing.fps:.3g}{spread}", "" if math.isnan(share) else f"{share:.0f} %", f"{timing.iterations} frames"]
     return ", ".join(filter(None, parts))
 
 
@@ -78,7 +77,7 @@ def show(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Tables of `measured`, by the title of their record, as one for reading: the FPS of Table 7 and of each."""
     first = next(iter(tables.values()))
     shown = {
-        "ours": first["ours"].map({True: "yes", False: ""}),
+        "the paper's own": first["ours"].map({True: "yes", False: ""}),
         "sees": [f"{width}x{height}" for width, height in zip(first["width"], first["height"], strict=True)],
         "GFLOPs": first["gflops"].map(number),
         "mIoU % test, published": first["miou_paper"].map(lambda value: number(value, 1)),
@@ -111,25 +110,15 @@ def _ratio(paper: float, ours: float, note: str) -> tuple[str, ...]:
     return f"{paper:.3g}", f"{ours:.3g}", f"x {ours / paper:.2g}", why
 
 
-def provenance(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Where measured speeds come from, by the title of their record, one line a network."""
-    lines = [
-        {
-            "measured on": title,
-            "network": name,
-            "ms (5 % to 95 %)": f"{timing.median:.1f} ({timing.low:.1f} to {timing.high:.1f})",
-            "iterations": timing.iterations,
-            "built by": entry["built"],
-            "torch": process["versions"]["torch"],
-            "load before": process["load"],
-            "date": process["date"][:10],
-            "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
-        }
-        for title, record in records.items()
-        for name, entry in record["networks"].items()
-        for timing, process in [(timing_of(entry), entry["process"])]
-    ]
-    return pd.DataFrame(lines)
+def beside(records: Mapping[str, Mapping[str, Any]], name: str = "Fast-SCNN", own: str = "BiSeNetV2") -> str:
+    """How fast a network is beside the paper's in the records of `bench.bench` that have both, as a sentence."""
+    both = [record["networks"] for record in records.values() if {name, own} <= record["networks"].keys()]
+    times = [timing_of(of[own]).median / timing_of(of[name]).median for of in both]
+    if not times:
+        return f"{name} and {own}: {NOT_RUN}"
+    faster = sum(ratio >= 1 for ratio in times)
+    spread = f"{min(times):.2f} to {max(times):.2f} times the frames a second"
+    return f"{name} is as fast as {own} or faster in {faster} of {len(times)} records: {spread}."
 
 
 # --- records of `bisenet.speed.ways` --------------------------------------------------------------------------------
@@ -189,30 +178,14 @@ def goals(record: Mapping[str, Any]) -> pd.DataFrame:
     lines = [("whole path / network alone", "at most 1.15", whole / network, used)]
     for engine, goal in (("eager", "at least 3.5"), ("openvino", "at least 1.5")):
         for kind in ("straightforward", "one enlargement"):
-            lines.append((f"{kind}, {engine} / ours", goal, milliseconds(record, kind, engine) / whole, used))
-    lines.append(("ours / the default installation", "at least 0.75", whole / default, used))
+            lines.append((f"{kind}, {engine} / here", goal, milliseconds(record, kind, engine) / whole, used))
+    lines.append(("here / the default installation", "at least 0.75", whole / default, used))
     for engine in ("openvino", "onnxruntime", "compile"):
         ratio = milliseconds(record, "straightforward", engine) / milliseconds(record, "segmenter", engine)
-        lines.append(("straightforward / ours, in one engine", "", ratio, engine))
-    shown = pd.DataFrame(lines, columns=["in fp32", "goal", "reached", "our engine"])
+        lines.append(("straightforward / here, in one engine", "", ratio, engine))
+    shown = pd.DataFrame(lines, columns=["in fp32", "goal", "reached", "engine here"])
     shown["reached"] = [NOT_RUN if math.isnan(value) else f"{value:.2f}" for value in shown["reached"]]
     return shown.set_index("in fp32")
-
-
-def against_paper(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The share of the device's peak in fp32, of records by place: paper | here | difference | why.
-
-    The paper's by its frames a second and our count of the arithmetic.
-    """
-    lines = []
-    for where, record in records.items():
-        way, peak = best(record), record["peak"]["gflops"]
-        theirs = 100 * PAPER_FPS * record["gflop"] / PAPER_PEAK
-        ours = 100_000 * record["gflop"] / way["stages"]["network"]["median"] / peak
-        why = f"{way['engine']} on another device; here it is of the network alone, and of a peak that was measured"
-        lines.append((where, f"{theirs:.0f} %", f"{ours:.0f} %", f"{ours - theirs:+.0f} points", why))
-    columns = ["share of the peak, on", "paper", "here", "difference", "why"]
-    return pd.DataFrame(lines, columns=columns).set_index(columns[0])
 
 
 def batches(record: Mapping[str, Any]) -> pd.DataFrame:
@@ -221,11 +194,6 @@ def batches(record: Mapping[str, Any]) -> pd.DataFrame:
         f"{way['engine']}, {way['precision']}": way["batches"] for way in record["ways"].values() if way.get("batches")
     }
     return pd.DataFrame.from_dict(of_ways, orient="index").rename_axis("ms a frame, in a batch of")
-
-
-def unavailable(record: Mapping[str, Any]) -> pd.Series:
-    """What could not be timed there, and why."""
-    return pd.Series(record["unavailable"], name="why not", dtype=str)
 
 
 def training(record: Mapping[str, Any]) -> pd.DataFrame:
