@@ -21,7 +21,7 @@ from bisenet.config import Size, choose
 from bisenet.data import DATASETS
 from bisenet.dataset import DatasetInfo, PairDataset
 from bisenet.evaluate import predict
-from bisenet.looking.gallery import colour
+from bisenet.looking.gallery import colour, readable
 from bisenet.model import BiSeNetV2
 from bisenet.report.charts import BAD, OURS, PAPER, closed
 
@@ -72,7 +72,7 @@ def view(
         raise ValueError(f"pixel ({row}, {column}) is not in the image: rows are 0-{height - 1}, columns 0-{width - 1}")
     of_classes = probabilities(model, image, size, silenced)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), width_ratios=(3, 1), layout="constrained")
-    left.imshow((1 - blend) * (image / 255) + blend * (colour(of_classes.argmax(0), info.palette) / 255))
+    left.imshow((1 - blend) * (image / 255) + blend * (colour(of_classes.argmax(0), readable(info)) / 255))
     for of_mark, thickness in (("white", 5), (BAD, 2)):
         left.plot(column, row, "+", color=of_mark, markersize=18, markeredgewidth=thickness)
     words = {value: text for text, value in BRANCHES.items()}
@@ -89,7 +89,7 @@ def _bars(axes: Axes, values: np.ndarray, info: DatasetInfo) -> None:
     place = np.arange(len(values))
     axes.barh(place, values, color=[OURS if k == values.argmax() else PAPER for k in place])
     style: dict[str, Any] = {"marker": "s", "s": 22, "edgecolor": "black", "linewidth": 0.4, "clip_on": False}
-    axes.scatter(np.full(len(place), -0.05), place, c=info.palette / 255, **style)
+    axes.scatter(np.full(len(place), -0.05), place, c=readable(info) / 255, **style)
     axes.set_yticks(place, info.classes)
     axes.tick_params(axis="y", length=0, pad=13)
     axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6))
