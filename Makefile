@@ -9,7 +9,7 @@ help:
 	@echo "make reproduce  regenerate Table 2 on the embedded scenes, under results/reproduced/"
 	@echo "make test       style, types, tests, and every notebook against its stored outputs"
 	@echo "make lab        open the notebooks in JupyterLab"
-	@echo "make notebooks  renew the notebooks' stored outputs, the README's picture and results/README.md"
+	@echo "make notebooks  renew the notebooks' stored outputs and what is made of them in results/"
 	@echo "make format     rewrite the sources in the project's style"
 
 $(BIN)/ready: pyproject.toml constraints.txt
@@ -33,9 +33,6 @@ lab: $(BIN)/ready
 
 notebooks: $(BIN)/ready
 	$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace notebooks/*.ipynb
-	$(BIN)/jupyter nbconvert --log-level WARN --to markdown --output-dir build notebooks/quickstart.ipynb
-	mkdir -p results/pictures
-	cp "$$(ls -S build/quickstart_files/*.png | head -n 1)" results/pictures/quickstart.png  # the largest: the scenes
 	$(BIN)/python -m bisenet report
 
 format: $(BIN)/ready

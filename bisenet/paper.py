@@ -78,10 +78,12 @@ def claims() -> list[dict[str, str]]:
 def published(name: str) -> pd.DataFrame:
     """A table that compares with other methods, as printed: NaN where the paper has a dash.
 
-    Columns `row` and `pretrained_on` are ours: which row of the ablations a method is, if it is one of the paper's own.
+    Columns `row` and `pretrained_on` say which row of the ablations a method is, if it is one of the paper's own;
+    `best` and `second` which of the line's columns are printed bold, and which underlined.
     """
     choose("table", name, PUBLISHED)
-    texts = dict.fromkeys(("group", "method", "reference", "ratio", "backbone", "row", "pretrained_on"), str)
+    names = ("group", "method", "reference", "ratio", "backbone", "row", "pretrained_on", "best", "second")
+    texts = dict.fromkeys(names, str)
     table = pd.read_csv(TABLES_FOLDER / f"{name}.csv", dtype=texts)
     return table.fillna(dict.fromkeys(texts, ""))
 

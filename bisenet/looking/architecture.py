@@ -138,6 +138,16 @@ def shape_text(shape: Shape) -> str:
     return f"{height}×{width}×{channels}"
 
 
+def receptive_field(model: nn.Module) -> int:
+    """Pixels along one side that an output depends on, for a network that is one chain of convolutions."""
+    field, stride = 1, 1
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            field += (max(layer.kernel_size) - 1) * stride
+            stride *= max(layer.stride)
+    return field
+
+
 # --- Table 1 --------------------------------------------------------------------------------------------------------
 
 COLUMNS = ["stage", "opr", "k", "c", "e", "s", "r", "output size", "parameters", "GFLOPs"]

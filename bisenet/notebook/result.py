@@ -30,4 +30,5 @@ def markdown(table: pd.DataFrame) -> str:
     flat = flat.rename(columns={"index": ""})
     flat.columns = [" ".join(str(part) for part in (c if isinstance(c, tuple) else (c,)) if part) for c in flat.columns]
     cells = flat.astype(str).map(lambda text: text.replace("|", "/").replace("<", "&lt;").replace("\n", " "))
-    return cells.to_markdown(index=False, disable_numparse=True)
+    lines = [list(cells.columns), ["---"] * cells.shape[1], *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from bisenet import cost, paper
+from bisenet import paper
 from bisenet.config import Size, choose
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, open_dataset
@@ -143,26 +143,6 @@ def benchmark(name: str, parameters: Parameters) -> tuple[dict[str, list[Record]
     """The records of the paper's own networks in Table 7, 8 or 9, and its table with ours (`benchmarks.beside`)."""
     records = collect(list(paper.ours(name).values()), parameters)
     return records, benchmarks.beside(name, records)
-
-
-def takes(name: str, parameters: Parameters) -> pd.DataFrame:
-    """What a run of each of the paper's own networks in a table takes, exactly: one line a network.
-
-    GFLOPs by the paper's rule of one image in evaluation, at the sizes of the recipe; parameters of inference.
-    """
-    lines = {}
-    for method, row in paper.ours(name).items():
-        run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
-        with torch.device("meta"):
-            network = BiSeNetV2(run.model)
-        of_image = cost.count(network, run.training.test_size)
-        lines[method] = {
-            "GFLOPs an image": f"{of_image.gflops:.2f}",
-            "parameters": f"{of_image.parameters:,}",
-            "images shown in training": f"{run.training.iterations * run.training.batch:,}",
-            "begins with": f"{run.base.row}, {run.base.dataset}, {run.base.scale}" if run.base else "random weights",
-        }
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 
 
 def commands(name: str, parameters: Parameters) -> None:

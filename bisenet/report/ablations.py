@@ -13,7 +13,7 @@ import pandas as pd
 from bisenet import paper
 from bisenet.evaluate import iou, miou
 from bisenet.paper import BASES, Row
-from bisenet.report.verdict import NOT_RUN, Gain, gain, rank_correlation
+from bisenet.report.verdict import NOT_RUN, ONE_SEED, Gain, gain, rank_correlation
 from bisenet.runs.record import Record
 
 NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
@@ -89,10 +89,18 @@ def told(here: Gain) -> str:
     return "holds" if here.points > 0 else "fails"
 
 
+def sentence(table: pd.DataFrame, setting: str) -> str:
+    """What became of the claims in a table of `claims`, those that fail by name."""
+    n = table["verdict"].value_counts()
+    told = ", ".join(f"{n[word]} {word}" for word in ("holds", "fails", "unresolved", ONE_SEED, NOT_RUN) if word in n)
+    failed = "; ".join(table["claim"][table["verdict"] == "fails"])
+    return f"{setting}: {len(table)} claims of the paper: {told}." + (f" Fails: {failed}." if failed else "")
+
+
 def show_claims(table: pd.DataFrame) -> pd.DataFrame:
     """A table of `claims` for reading."""
     intervals = [Gain(*line).interval for line in table[["here", "low", "high"]].itertuples(index=False)]
-    shown = table[["claim", "said", "of"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
+    shown = table[["claim", "said"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
     shown["here"] = [number(gained, sign="+") for gained in table["here"]]
     shown["95 % interval"], shown["verdict"] = intervals, table["verdict"]
     return shown.set_index("claim")
@@ -154,13 +162,18 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame
             "gain here": ["" if row.name == base else number(gained.points, sign="+") for row, gained in of_row],
             "95 % interval": [gained.interval for _, gained in of_row],
             "verdict": verdicts(table, base),
-            "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
-            "GFLOPs here": table["gflops_ours"].map(number),
-            "GFLOPs agree": [
-                gflops_verdict(row, of_row) for row, of_row in zip(rows, table["gflops_ours"], strict=True)
-            ],
+            **(_gflops(table, rows) if table["gflops_paper"].notna().any() else {}),
         }
     ).set_index(pd.Index([row.label for row in rows], name="row"))
+
+
+def _gflops(table: pd.DataFrame, rows: Sequence[Row]) -> dict[str, list[str]]:
+    counted = table["gflops_ours"].tolist()
+    return {
+        "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
+        "here": [number(of_row) for of_row in counted],
+        "agree": [gflops_verdict(row, of_row) for row, of_row in zip(rows, counted, strict=True)],
+    }
 
 
 def verdicts(table: pd.DataFrame, base: str) -> list[str]:
@@ -177,38 +190,13 @@ def number(value: float, decimals: int = 2, sign: str = "") -> str:
     return "-" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
 
 
-def differences(table: pd.DataFrame, rows: Sequence[Row], dataset: str, scale: str) -> pd.DataFrame:
-    """paper | here | difference | why, first for the GFLOPs, then for the gains over the base of the table."""
-    base = BASES[rows[0].table]
-    lines: list[tuple[str, ...]] = []
-    for row, ours in zip(rows, table["gflops_ours"], strict=True):
-        if not math.isnan(row.gflops):
-            percent = f"{100 * (ours / row.gflops - 1):+.2f} %"
-            printed = number(row.gflops, row.gflops_decimals)
-            lines.append(("GFLOPs", row.label, printed, number(ours), percent, gflops_verdict(row, ours)))
-    what = f"mIoU gain over { ({row.name: row.label for row in rows}[base]) }"
-    for row, gained, printed in zip(rows, gains(table), table["gain_paper"], strict=True):
-        if row.name == base or math.isnan(printed):
-            continue
-        numbers = [number(value, sign="+") for value in (printed, gained.points, gained.points - printed)]
-        lines.append((what, row.label, *numbers, _why(gained, printed, dataset, scale)))
-    return pd.DataFrame(lines, columns=["what", "row", "paper", "here", "difference", "why"]).set_index(["what", "row"])
-
-
 def gflops_verdict(row: Row, ours: float) -> str:
-    """Whether a count agrees with the printed one: in every printed digit, within 0.1 %, or "open"; "" for none."""
+    """Whether a count agrees with the printed one: to the last digit, within 0.1 %, or "open"; "" for none."""
     if math.isnan(row.gflops):
         return ""
     if f"{ours:.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}":
-        return "equal to the printed digit"
+        return "to the last digit"
     return "within 0.1 %" if abs(ours / row.gflops - 1) <= 1e-3 else "open: see gflops_ledger"
-
-
-def _why(gained: Gain, printed: float, dataset: str, scale: str) -> str:
-    if math.isnan(gained.points):
-        return f"no record for {dataset}, {scale}"
-    other = [*(["data"] if dataset != "cityscapes" else []), *(["budget"] if scale != "paper" else [])]
-    return gained.beside(printed) + (f"; other {' and '.join(other)}" if other else "")
 
 
 def order(table: pd.DataFrame) -> str:
@@ -233,30 +221,25 @@ def per_class(rows: Sequence[Row], records: Records, classes: Sequence[str]) -> 
     return pd.DataFrame(columns, index=pd.Index(classes, name="class")).round(1)
 
 
-def provenance(records: Records) -> pd.DataFrame:
-    """Where each number comes from, one line a run."""
-    lines = [
-        {
-            "row": id,
-            "seed": record.seed,
-            "iterations": record.training.iterations,
-            "batch": record.training.batch,
-            "train / test images": f"{record.images['train']} / {record.images['test']}",
-            "files": record.source,  # which kind, and how many if not all
-            "protocol": record.training.protocol,
-            "seen at": "x".join(map(str, record.training.test_size)),
-            "parts of a batch": process.get("accumulation", 1),
-            "precision": process["precision"],
-            "device": device_text(process),
-            "minutes": f"{record.seconds['train'] / 60:.1f}",
-            "processes": len(record.processes),
-            "commit": (process["git"]["commit"] or "-")[:7] + (" + changes" if process["git"]["dirty"] else ""),
-        }
-        for id, of_row in records.items()
-        for record in of_row
-        for process in record.processes[-1:]
-    ]
-    return pd.DataFrame(lines)
+def source(records: Records) -> str:
+    """Where the numbers come from, in a sentence; each run's record says the rest."""
+    found = [record for of_row in records.values() for record in of_row]
+    if not found:
+        return NOT_RUN
+    seen = [_origin(record) for record in found]
+    facts = (f"{name} {', '.join(sorted({each[name] for each in seen}))}" for name in seen[0])
+    return f"{len({record.hash for record in found})} runs; {'; '.join(facts)}"
+
+
+def _origin(record: Record) -> dict[str, str]:
+    process, git = record.processes[-1], record.processes[-1]["git"]
+    return {
+        "seeds": str(record.seed),
+        "images in training and test": f"{record.images['train']} and {record.images['test']} ({record.source})",
+        "precision": process["precision"],
+        "on": device_text(process),
+        "commit": (git["commit"] or "unknown")[:7] + (" with changes" if git["dirty"] else ""),
+    }
 
 
 def device_text(process: Mapping[str, Any]) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from bisenet import paper
 from bisenet.data import DATASETS
 from bisenet.evaluate import miou, pixel_accuracy
 from bisenet.report.ablations import Records, number, score_text, scores, spread
-from bisenet.report.verdict import NOT_RUN, Gain, mean
+from bisenet.report.verdict import NOT_RUN, ONE_SEED, Gain, mean
 from bisenet.runs.record import Record
 from bisenet.train import TrainConfig
 
@@ -48,6 +48,14 @@ def pairs(table: pd.DataFrame) -> dict[str, str]:
     return {column: ours[column] for column in ours if column in table}
 
 
+def sentence(table: pd.DataFrame, setting: str) -> str:
+    """The mIoU that is recorded of the paper's own networks, beside the paper's."""
+    column = next(column for column, score in pairs(table).items() if score == "miou")
+    own = zip(table["method"], table[column], _ours(table, "miou"), table["own"], strict=True)
+    told = (f"{method} {here} (paper: {_printed(printed, column)})" for method, printed, here, is_own in own if is_own)
+    return f"{setting}, {HEADERS[column]}: {', '.join(told)}"
+
+
 def show(table: pd.DataFrame, setting: str) -> pd.DataFrame:
     """A table of `beside` for reading: the paper's columns, then those here, "not run" where nothing is recorded.
 
@@ -62,6 +70,16 @@ def show(table: pd.DataFrame, setting: str) -> pd.DataFrame:
         shown[header] = np.where(table["own"], _ours(table, ours), "")
     shown["n"] = np.where(table["own"], table["n"].astype(str), "")
     return shown
+
+
+def marked(table: pd.DataFrame, setting: str) -> Styler:
+    """`show`, bold and underlined what the paper prints so."""
+    shown = show(table, setting).reset_index()
+    css = pd.DataFrame("", shown.index, shown.columns)
+    for mark, style in {"best": "font-weight: bold", "second": "text-decoration: underline"}.items():
+        for line, columns in table[mark].items():
+            css.loc[line, [HEADERS[column] for column in columns.split()]] = style
+    return shown.style.hide(axis="index").set_uuid("printed").apply(lambda _: css, axis=None)
 
 
 def _ours(table: pd.DataFrame, score: str) -> list[str]:
@@ -126,65 +144,31 @@ def _split(name: str, limit: int | None) -> str:
     return f"{name}, the first {limit:,} images" if limit else name
 
 
-def conditions(name: str, records: Records) -> pd.DataFrame:
-    """What each of our numbers in a table was trained and tested on, one line a record, "not run" without one."""
-    lines = []
-    for method, row in paper.ours(name).items():
-        begins = f"{row.base}, {row.pretrained_on}" if row.base else "at random"
-        about = {"method": method, "row": row.id, "begins": begins}
-        lines += [about | _condition(record) for record in records.get(row.id, ())] or [about | {"data set": NOT_RUN}]
-    return pd.DataFrame(lines).fillna("").set_index("method")
-
-
-def _condition(record: Record) -> dict[str, Any]:
-    of = DATASETS[record.dataset].splits
-    trained, tested = record.training.train_split, record.training.test_split
-    return {
-        "data set": record.dataset,
-        "scale": record.scale,
-        "seed": str(record.seed),
-        "training images": f"{record.images['train']} of {of[trained]} ({trained})",
-        "test images": f"{record.images['test']} of {of[tested]} ({tested})",
-        "protocol": record.training.protocol,
-        "files": record.source,
-    }
-
-
 def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, scale: str) -> pd.DataFrame:
-    """paper | here | difference | why | status, for every score of the paper's own networks in a table of `beside`."""
+    """paper | here | difference | why, for every score of the paper's own networks in a table of `beside`."""
     lines = []
     for column, score in pairs(table).items():
-        for (_, line), ours in zip(table.iterrows(), _ours(table, score), strict=True):
+        for (_, line), here in zip(table.iterrows(), _ours(table, score), strict=True):
             if not line["own"]:
                 continue
             of_row = records.get(paper.ours(name)[line["method"]].id, ()) if score else ()
-            seen = [value - line[column] for value in scores(of_row, SCORES.get(score, miou))]
-            why = _why(name, of_row, dataset, scale) if score else "the server alone has the labels"
-            gap = mean(seen)
-            status = _status(gap, dataset, scale, name)
+            gap = mean([value - line[column] for value in scores(of_row, SCORES.get(score, miou))])
+            why = _why(name, of_row, gap, dataset, scale) if score else "the server alone has the labels"
             difference = "" if gap.verdict == NOT_RUN else f"{gap.points:+.2f}"
-            printed = _printed(line[column], column)
-            lines.append((HEADERS[column], line["method"], printed, ours, difference, why, status))
-    columns = ["what", "row", "paper", "here", "difference", "why", "status"]
-    return pd.DataFrame(lines, columns=columns).set_index(["what", "row"])
+            lines.append((HEADERS[column], line["method"], _printed(line[column], column), here, difference, why))
+    return pd.DataFrame(lines, columns=["what", "row", "paper", "here", "difference", "why"]).set_index(["what", "row"])
 
 
-def _status(gap: Gain, dataset: str, scale: str, name: str) -> str:
-    """Whether a score is the paper's, where both are of the same data and recipe, by its distance from the paper's."""
-    if gap.verdict != NOT_RUN and (dataset, scale) != (paper.PUBLISHED[name], "paper"):
-        return "not comparable"
-    words = {"resolved": "differs", "unresolved": "interval includes the paper's"}
-    return words.get(gap.verdict, gap.verdict)
-
-
-def _why(name: str, records: Sequence[Record], dataset: str, scale: str) -> str:
+def _why(name: str, records: Sequence[Record], gap: Gain, dataset: str, scale: str) -> str:
+    """What differs from the paper; where nothing does, whether the paper's score lies in the interval of those here."""
     if not records:
-        return f"no record for {dataset}, {scale}"
+        return f"no record of {dataset}, {scale}"
     reasons = [] if dataset == paper.PUBLISHED[name] else ["other data"]
     reasons += [] if scale == "paper" else ["other budget and size"]
     reasons += ["files at half the size"] if any(record.source.startswith("tutorial") for record in records) else []
     reasons += ["part of the data"] if any(_partial(record) for record in records) else []
-    return ", ".join([*reasons, "one seed"] if len(records) == 1 else reasons) or f"{len(records)} seeds, same recipe"
+    same = {"resolved": "differs", "unresolved": "the 95 % interval includes the paper's", ONE_SEED: "same recipe"}
+    return ", ".join([*(reasons or [same[gap.verdict]]), *([ONE_SEED] if len(records) == 1 else [])])
 
 
 def _partial(record: Record) -> bool:

@@ -24,29 +24,45 @@ OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
 
 
 def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
-    """Every row of a table of `ablations.comparison` in two panels: gain over the base, with its interval, and GFLOPs.
+    """Every row of a table of `ablations.comparison`: gain over the base, with its interval, and GFLOPs if printed.
 
     Hollow is a gain of one seed, which has no interval; the paper's are beside.
     """
-    figure, panels = plt.subplots(
-        1, 2, figsize=(9.6, 0.34 * len(rows) + 1.4), sharey=True, layout="constrained", width_ratios=(1.6, 1)
-    )
+    counted = table["gflops_paper"].notna().any()
+    figure, axes, place = _lines([row.label for row in rows], 2 if counted else 1)
     base = {row.name: row.label for row in rows}[BASES[rows[0].table]]
-    place = -np.arange(len(table), dtype=float)
-    for axes, column in zip(panels, ("gain_paper", "gflops_paper"), strict=True):
-        axes.plot(table[column], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
-        axes.grid(axis="y", color="#dddddd")
-    panels[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5, label="here")
-    _intervals(panels[0], table, place - 0.16)
-    over = f"gain over {base}, points of mIoU, with its 95 % interval ({setting})"
-    for axes, title in zip(panels, (over, "GFLOPs"), strict=True):
-        axes.set_title(title, fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(place, [row.label for row in rows])
-    figure.legend(
-        *panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False
-    )
+    titles = (f"gain over {base}, points of mIoU, with its 95 % interval ({setting})", "GFLOPs")
+    for panel, column, title in zip(axes, ("gain_paper", "gflops_paper"), titles, strict=False):
+        panel.plot(table[column], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
+        panel.set_title(title, fontsize=9)
+    _intervals(axes[0], table, place - 0.16)
+    if counted:
+        axes[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5)
+    handles = [
+        Line2D([], [], marker=mark, color=colour, linestyle="", label=word)
+        for word, mark, colour in (("paper", "D", PAPER), ("here", "o", OURS))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return closed(figure)
+
+
+def _lines(labels: Sequence[str], panels: int = 1) -> tuple[Figure, list[Axes], np.ndarray]:
+    """Panels side by side with one line for each label, and where the lines are."""
+    figure, grid = plt.subplots(
+        1,
+        panels,
+        figsize=(9.6, 0.34 * len(labels) + 1.4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+        width_ratios=(1.6, 1)[:panels],
+    )
+    place = -np.arange(len(labels), dtype=float)
+    for axes in grid[0]:
+        axes.grid(axis="y", color="#dddddd")
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0][0].set_yticks(place, labels)
+    return figure, list(grid[0]), place
 
 
 def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
@@ -88,10 +104,10 @@ def trials(table: pd.DataFrame) -> Figure:
 
 def claims(table: pd.DataFrame, setting: str) -> Figure:
     """A table of `ablations.claims` as intervals, coloured by verdict; of one seed hollow; the paper's gain beside."""
-    figure, axes = plt.subplots(figsize=(9.6, 0.27 * len(table) + 1.2), layout="constrained")
+    figure, (axes,), places = _lines(table["claim"].tolist())
     axes.axvline(0, color="black", linewidth=0.8)
     colours = {"holds": GREEN, "fails": BAD, "unresolved": OURS, ONE_SEED: OURS, NOT_RUN: PAPER}
-    for place, line in zip(-np.arange(len(table)), table.to_dict("records"), strict=True):
+    for place, line in zip(places, table.to_dict("records"), strict=True):
         colour = colours[line["verdict"]]
         axes.plot((line["low"], line["high"]), (place, place), color=colour)
         if line["verdict"] == NOT_RUN:
@@ -100,13 +116,11 @@ def claims(table: pd.DataFrame, setting: str) -> Figure:
             filled = "white" if line["verdict"] == ONE_SEED else colour
             axes.plot(line["here"], place, "o", color=colour, markerfacecolor=filled)
         axes.plot(line["paper"], place, "D", color=PAPER, markersize=5, zorder=1)
-    axes.set_yticks(-np.arange(len(table)), table["claim"], fontsize=8)
     axes.set_xlabel(f"gain in points of mIoU, {setting}, with its 95 % interval")
     marks = {word: ("o", colours[word]) for word in ("holds", "fails", "unresolved")} | {"paper": ("D", PAPER)}
     handles = [Line2D([], [], marker=mark, color=colour, label=word) for word, (mark, colour) in marks.items()]
     handles.append(Line2D([], [], marker="o", linestyle="", color=OURS, markerfacecolor="white", label=ONE_SEED))
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return closed(figure)
 
 
@@ -128,7 +142,7 @@ def methods(table: pd.DataFrame, setting: str) -> Figure:
     panels[0][0].set_ylim(place.min() - 0.6, 0)
     for text in panels[0][0].get_yticklabels():
         text.set_fontweight("bold" if text.get_text().endswith(" models") else "normal")
-    handles, labels = panels[0][0].get_legend_handles_labels()  # the first panel has all that there is
+    handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return closed(figure)
 
@@ -141,7 +155,7 @@ def _methods(axes: Axes, table: pd.DataFrame, place: np.ndarray, column: str, sc
         axes.plot((x, x), (y, 0), ":", color=BAD, linewidth=0.8, zorder=1)  # up to those that it leaves behind
     axes.plot(table[column][~own], place[~own], "o", color=PAPER, label="paper, other methods")
     axes.plot(table[column][own], place[own], "s", color=BAD, label="paper, BiSeNet V2")
-    if score:
+    if score and table["n"].any():
         style: dict[str, Any] = {"fmt": "D", "color": OURS, "capsize": 3, "label": label}
         axes.errorbar(table[f"{score}_ours"], place, xerr=table[f"{score}_std"], **style)
     for y, n in zip(place[own], table["n"][own], strict=True):
@@ -160,63 +174,18 @@ def _places(table: pd.DataFrame) -> tuple[np.ndarray, dict[float, str]]:
     return place, headings | dict(zip(place.tolist(), names, strict=True))
 
 
-def trend(table: pd.DataFrame, rows: Sequence[Row], setting: str, knob: str, base: float = 0) -> Figure:
-    """mIoU (the paper's, and ours with its standard deviation) and GFLOPs against the number that the table varies.
-
-    A row without the knob is a dashed line. With `base`, such as 2, the axis is logarithmic.
-    """
-    figure, panels = plt.subplots(1, 3, figsize=(9.6, 2.9), layout="constrained")
-    x = np.array([row.knob for row in rows])
-    columns = (("miou_paper", PAPER, 0), ("miou_ours", OURS, 1), ("gflops_paper", PAPER, 2), ("gflops_ours", OURS, 2))
-    for column, colour_of, panel in columns:
-        error = table["miou_std"] if column == "miou_ours" else None
-        size = 9 if column == "gflops_paper" else 5
-        style: dict[str, Any] = {
-            "color": colour_of,
-            "markersize": size,
-            "label": "paper" if column.endswith("paper") else "here",
-        }
-        panels[panel].errorbar(x, table[column], error, fmt="o-", capsize=3, **style)
-        for row, value in zip(rows, table[column], strict=True):
-            if math.isnan(row.knob):
-                panels[panel].axhline(value, color=colour_of, linestyle="--", linewidth=1)
-    if table["miou_ours"].isna().all():
-        panels[1].annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center")
-    for axes, title in zip(panels, _titles(setting), strict=True):
-        if base:
-            axes.set_xscale("log", base=base)
-        axes.set_xlabel(knob)
-        axes.set_title(title, fontsize=9)
-    return _finish(figure, panels)
-
-
-def _titles(setting: str) -> tuple[str, str, str]:
-    return "mIoU %, paper (Cityscapes val)", f"mIoU %, here ({setting}), ± standard deviation", "GFLOPs"
-
-
-def _finish(figure: Figure, panels: Sequence[Axes]) -> Figure:
-    panels[-1].legend(fontsize=8, frameon=False)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-    return closed(figure)
-
-
 def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     """A table of `ablations.by_place`: mIoU near boundaries and elsewhere, one line a row, with its 95 % interval."""
-    figure, axes = plt.subplots(figsize=(9.6, 0.4 * len(rows) + 1.2), layout="constrained")
-    lines = {row.name: -k for k, row in enumerate(rows)}
+    figure, (axes,), lines = _lines([row.label for row in rows])
+    at = dict(zip((row.name for row in rows), lines, strict=True))
     for place, colour_of, mark in (("near", BAD, "o"), ("elsewhere", OURS, "s")):
         of_place = places[places["place"] == place]
-        seen = [mean(scores) for scores in of_place["scores"]]
-        y = of_place["row"].map(lines)
+        seen, y = [mean(scores) for scores in of_place["scores"]], of_place["row"].map(at)
         axes.hlines(y, [one.low for one in seen], [one.high for one in seen], color=colour_of, linewidth=2)
         axes.plot([one.points for one in seen], y, mark, color=colour_of, label=place)
     for name in places["row"][places["scores"].str.len() == 0].unique():
-        axes.annotate(NOT_COUNTED, (0.5, lines[name]), xycoords=("axes fraction", "data"), ha="center", va="center")
-    axes.set_yticks(list(lines.values()), [row.label for row in rows])
+        axes.annotate(NOT_COUNTED, (0.5, at[name]), xycoords=("axes fraction", "data"), ha="center", va="center")
     axes.set_xlabel(f"mIoU %, {setting}")
-    axes.grid(axis="y", color="#dddddd")
-    axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return closed(figure)
 

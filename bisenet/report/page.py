@@ -1,11 +1,12 @@
 """One page of results: `results/index.html`, and `results/README.md` for those who read on the web.
 
-Both collect what cells tagged `result` gave out, and compute nothing. `index.html` has the figures too, of the
-notebooks as they came and as you executed them, and each as HTML beside it; it needs no network and no script.
+Both collect what cells tagged `result` gave out, tables and pictures, and compute nothing. `index.html` has all figures
+of the notebooks, as they came and as you executed them, each as HTML beside it; it needs no network and no script.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import os
 import re
@@ -23,10 +24,11 @@ from bisenet.runs.provenance import NOTEBOOKS, REPOSITORY
 from bisenet.runs.store import records_folder, results_folder
 
 BEGIN, END = "<!-- begin: claims, written by python -m bisenet report -->", "<!-- end: claims -->"
-RESULT = "result"  # the tag of cells whose tables are shown on the page
+RESULT = "result"  # the tag of cells whose tables and pictures are shown in both
+PICTURES = "pictures"  # the folder with those of `results/README.md`
 
 INTRODUCTION = """`python -m bisenet report` makes this page from what the notebooks store; it is not edited by
-hand. The same command writes `index.html` beside it, with the figures, and with the notebooks that you have executed,
+hand. The same command writes `index.html` beside it, with all figures, and with the notebooks that you have executed,
 and [`results.csv`](results.csv): a line for each run and each timing, with all that says where it came from. What each
 folder holds is said [there](records/README.md)."""
 
@@ -62,6 +64,8 @@ def build() -> Path:
     parts = ["<h1>BiSeNet V2: results</h1>", markdown2html(KEY), f"<ul>{contents}</ul>"]
     if folder == records_folder().parent:
         write_text(folder / "README.md", readme())
+        for name, picture in pictures().items():
+            (folder / PICTURES / name).write_bytes(picture)
         write_text(REPOSITORY / "README.md", with_claims((REPOSITORY / "README.md").read_text(encoding="utf-8")))
     for path in notebooks():
         parts += [f'<h2 id="{path.stem}">{html.escape(title(path))}</h2>', *_editions(path, folder)]
@@ -69,11 +73,23 @@ def build() -> Path:
 
 
 def readme() -> str:
-    """What came with the repository, as Markdown, without figures."""
+    """What came with the repository, as Markdown: the tables and pictures of the result cells."""
     parts = ["# Results", INTRODUCTION, KEY]
     for path in notebooks():
-        parts += [f"## {title(path)}", *_results(path), f"[The notebook](../notebooks/{path.name})"]
+        if found := _results(path):
+            parts += [f"## {title(path)}", *found, f"[The notebook](../notebooks/{path.name})"]
     return "\n\n".join(parts) + "\n"
+
+
+def pictures() -> dict[str, bytes]:
+    """The pictures of all result cells as PNG, by the names of their files."""
+    found = {path.stem: _outputs(_read(path), "image/png", RESULT) for path in notebooks()}
+    named = ((_picture(stem, n), data) for stem, of_stem in found.items() for n, data in enumerate(of_stem))
+    return {name: base64.b64decode(data["image/png"]) for name, data in named}
+
+
+def _picture(stem: str, number: int) -> str:
+    return f"{stem}_{number + 1}.png" if number else f"{stem}.png"
 
 
 def with_claims(text: str) -> str:
@@ -85,8 +101,8 @@ def with_claims(text: str) -> str:
 
 
 def notebooks() -> list[Path]:
-    """All of them: the first to read, the tables, the figures, the others."""
-    kinds = ("quickstart", "table", "claims", "recipes", "figure", "speed", "gflops", "data")
+    """All of them: the claims, the first to read, the tables, the figures, the others."""
+    kinds = ("claims", "quickstart", "network", "table", "figure", "speed", "gflops", "recipes", "data")
 
     def place(path: Path) -> tuple[int, int]:
         kind, number = (*path.stem.split("_"), "")[:2]
@@ -119,13 +135,20 @@ def _editions(path: Path, folder: Path) -> Iterator[str]:
 
 
 def _results(path: Path) -> list[str]:
-    """The tables of a notebook's result cells as Markdown; ValueError where one has none: it was not executed."""
-    notebook = _read(path)
-    tables = [output["text/markdown"] for output in _outputs(notebook, "text/markdown", RESULT)]
+    """What a notebook's result cells gave out, as Markdown; ValueError where one gave nothing: it was not executed."""
+    notebook, parts, drawn = _read(path), [], 0
     cells = [cell for cell in notebook.cells if RESULT in cell.metadata.get("tags", ())]
-    if len(tables) < len(cells):
-        raise ValueError(f"{path.name} has {len(cells)} result cells and stores {len(tables)} results: make notebooks")
-    return tables
+    for cell in cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if "image/png" in data:
+                parts.append(f"![{title(path)}]({PICTURES}/{_picture(path.stem, drawn)})")
+                drawn += 1
+            elif "text/markdown" in data:
+                parts.append(data["text/markdown"])
+    if len(parts) < len(cells):
+        raise ValueError(f"{path.name} has {len(cells)} result cells and stores {len(parts)} results: make notebooks")
+    return parts
 
 
 def _outputs(notebook: Any, kind: str, tag: str = "") -> Iterator[dict[str, str]]:

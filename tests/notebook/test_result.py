@@ -12,8 +12,8 @@ def test_a_result_is_html_and_markdown() -> None:
     assert shown["text/markdown"].splitlines() == [
         "**Table 0: x, y**",
         "",
-        "| row   | miou near   | miou elsewhere   |",
-        "|:------|:------------|:-----------------|",
-        "| a     | 1.0 / 2     | &lt;b>           |",
+        "| row | miou near | miou elsewhere |",
+        "| --- | --- | --- |",
+        "| a | 1.0 / 2 | &lt;b> |",
     ]
     assert "<td>1.0 | 2</td>" in shown["text/html"] and "&lt;b&gt;" in shown["text/html"]

@@ -41,15 +41,23 @@ def test_comparison_of_recorded_and_missing_rows(of_mious):
     half = 12.706205 * 53.033009 / 2**0.5  # Student's t of one degree of freedom: only one row varies
     assert shown["95 % interval"].tolist() == ["", "", f"{37.5 - half:+.2f} to {37.5 + half:+.2f}", ""]
     assert ablations.gain_over(rows[0], rows[2], records).points == -37.5  # over another row than the base
-    assert "68.93" not in ablations.differences(table, rows, "x", "y")["here"].to_list()
+    assert shown["agree"].tolist() == 4 * ["to the last digit"]
+    assert "GFLOPs paper" not in ablations.show(table.assign(gflops_paper=NAN), rows, "x, y")
     assert ablations.order(table).endswith("over 3 rows: +0.50 (p = 1.000)")  # paper 1 2 3, ours 2 1 3
     assert "it takes three rows, recorded: 2" in ablations.order(table[:2])
 
 
 def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved(of_mious):
+    found = paper.claims()
+    assert {paper.row(claim["better"]).table for claim in found} == set(paper.TABLES)
     records = {"table_2.detail": of_mious(25, 25), "table_2.sum": of_mious(100, 100), "table_2.bga": of_mious(25, 25)}
-    told = ablations.claims(records).set_index("of")["verdict"]
-    assert len(told) == len(paper.claims()) and (told[~told.index.str.startswith("table_2")] == NOT_RUN).all()
+    claims = ablations.claims(records)
+    told = claims.set_index("of")["verdict"]
+    words = [f"{told.value_counts()[word]} {word}" for word in ("holds", "fails", "unresolved", "not run")]
+    failed = "; ".join(claims["claim"][claims["verdict"] == "fails"])
+    counted = f"x, y: {len(told)} claims of the paper: {', '.join(words)}. Fails: {failed}."
+    assert ablations.sentence(claims, "x, y") == counted
+    assert len(told) == len(found) and (told[~told.index.str.startswith("table_2")] == NOT_RUN).all()
     assert ablations.claims(records, ["table_2"])["of"].str.startswith("table_2").all()
     assert told[["table_2.sum - detail", "table_2.bga - sum", "table_2.booster - bga"]].tolist() == [
         "holds",
@@ -57,6 +65,16 @@ def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved(of_mious):
         NOT_RUN,
     ]
     assert (ablations.claims({})["paper"] > 0).all()  # what the paper claims is what it printed
+
+
+def test_the_source_of_numbers_is_said_once(record_of):
+    process = {"git": {"commit": "0123456789", "dirty": False}, "precision": "32-true", "threads": 2}
+    process["device"] = {"cpu": "A"}
+    first, other = (record_of([[1]], hash=str(seed), seed=seed, processes=[process]) for seed in (0, 1))
+    told = ablations.source({"a": [first, other], "b": [first]})
+    assert told.startswith("2 runs; seeds 0, 1; images in training and test ")
+    assert told.endswith("; precision 32-true; on A, 2 threads; commit 0123456")
+    assert ablations.source({"a": []}) == NOT_RUN
 
 
 def test_statuses_of_gains() -> None:
@@ -79,7 +97,7 @@ def test_33_of_36_figures_are_met_and_the_others_near() -> None:
     """With torchvision's ShuffleNetV2; with that of its authors, in the ledger, they are 34."""
     rows = [row for name in paper.TABLES for row in paper.table(name) if not math.isnan(row.gflops)]
     told = [ablations.gflops_verdict(row, variant_cost(row.model).gflops) for row in rows]
-    assert (told.count("equal to the printed digit"), told.count("within 0.1 %"), len(told)) == (33, 3, 36)
+    assert (told.count("to the last digit"), told.count("within 0.1 %"), len(told)) == (33, 3, 36)
 
 
 def test_miou_by_place_is_over_the_seeds_that_count_it(record_of: Callable[..., Record]) -> None:

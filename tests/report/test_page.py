@@ -60,7 +60,9 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
 def test_readme_says_what_came_with_the_repository() -> None:
     """If this fails: python -m bisenet report"""
     committed = records_folder().parent / "README.md"
-    assert committed.read_text() == page.readme()
+    assert committed.read_text() == page.readme() and committed.stat().st_size < 30_000
+    shown = {path.name: path.read_bytes() for path in (committed.parent / page.PICTURES).iterdir()}
+    assert shown == page.pictures()
     for link in re.findall(r"\]\(([^)]+)\)", committed.read_text()):
         assert (committed.parent / link).exists(), link
 
