@@ -33,7 +33,7 @@ PAPER_FRAME = (1024, 2048)
 class Cost:
     """`gflops` by the paper's rule, `gmacs` of convolutions and matrix products, `parameters`; inference only.
 
-    `by_module` holds the GFLOPs of every submodule by its qualified name, "" for the whole.
+    `by_module` holds the GFLOPs of every submodule that runs at inference by its qualified name, "" for the whole.
     """
 
     gflops: float

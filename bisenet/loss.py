@@ -1,6 +1,6 @@
 """Cross-entropy at the size of the labels, and online hard example mining.
 
-A head gives logits at 1/8 of the input or less, and the loss is over every pixel of the labels. Enlarging the logits
+Heads give logits at 1/4 to 1/32 of the input, and the loss is over every pixel of the labels. Enlarging the logits
 of five heads and keeping them for the backward pass would take about half the time of a training step on a CPU, and
 most of the memory on a GPU. So an image at a time is enlarged, in one pass for the losses and in a second one for the
 gradients. Bilinear interpolation is linear along either side: a product with one matrix for each.

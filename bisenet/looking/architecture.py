@@ -30,7 +30,7 @@ Step = tuple[str, str, Shape]  # what stands in a box, its kind, the shape that 
 
 @dataclasses.dataclass(frozen=True)
 class Traced:
-    """A network on the "meta" device, and the shapes that went into and out of each of its modules."""
+    """A network on the "meta" device, and the shape of the first input and of the output of modules with one output."""
 
     model: BiSeNetV2
     inputs: dict[nn.Module, Shape]
