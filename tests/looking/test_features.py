@@ -12,5 +12,5 @@ def test_strength_is_on_top_and_the_channels_that_vary_most_below():
     titles = [[axes.get_title() for axes in line] for line in np.array(figure.axes).reshape(2, 2)]
     assert titles == [["a\n2 × 4 × 8", "b\n2 × 4 × 8"], ["channel 1", "channel 0"]]
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
-    np.testing.assert_allclose(shown[0], ((9 + steep.numpy() ** 2) / 2) ** 0.5)
+    np.testing.assert_allclose(shown[0], ((9 + steep.numpy() ** 2) / 2) ** 0.5, rtol=1e-6)
     np.testing.assert_array_equal(shown[2], steep)
