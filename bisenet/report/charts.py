@@ -62,6 +62,7 @@ def _lines(labels: Sequence[str], panels: int = 1) -> tuple[Figure, list[Axes], 
         axes.grid(axis="y", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     grid[0][0].set_yticks(place, labels)
+    grid[0][0].set_ylim(place.min() - 0.6, 0.6)
     return figure, list(grid[0]), place
 
 

@@ -117,8 +117,9 @@ def beside(records: Mapping[str, Mapping[str, Any]], name: str = "Fast-SCNN", ow
     if not times:
         return f"{name} and {own}: {NOT_RUN}"
     faster = sum(ratio >= 1 for ratio in times)
-    spread = f"{min(times):.2f} to {max(times):.2f} times the frames a second"
-    return f"{name} is as fast as {own} or faster in {faster} of {len(times)} records: {spread}."
+    spread = " to ".join(dict.fromkeys(f"{ratio:.2f}" for ratio in (min(times), max(times))))
+    told = f"{name} is as fast as {own} or faster in {faster} of {len(times)} records"
+    return f"{told}: {spread} times the frames a second."
 
 
 # --- records of `bisenet.speed.ways` --------------------------------------------------------------------------------
