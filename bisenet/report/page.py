@@ -23,7 +23,8 @@ from bisenet.files import write_text
 from bisenet.runs.provenance import NOTEBOOKS, REPOSITORY
 from bisenet.runs.store import records_folder, results_folder
 
-BEGIN, END = "<!-- begin: claims, written by python -m bisenet report -->", "<!-- end: claims -->"
+BLOCKS = {"results": "table_2_components", "claims": "claims"}  # of the README, and in which notebook each is made
+BEGIN, END = "<!-- begin: {}, written by python -m bisenet report -->\n", "<!-- end: {} -->"
 RESULT = "result"  # the tag of cells whose tables and pictures are shown in both
 PICTURES = "pictures"  # the folder with those of `results/README.md`
 
@@ -66,7 +67,7 @@ def build() -> Path:
         write_text(folder / "README.md", readme())
         for name, picture in pictures().items():
             (folder / PICTURES / name).write_bytes(picture)
-        write_text(REPOSITORY / "README.md", with_claims((REPOSITORY / "README.md").read_text(encoding="utf-8")))
+        write_text(REPOSITORY / "README.md", with_results((REPOSITORY / "README.md").read_text(encoding="utf-8")))
     for path in notebooks():
         parts += [f'<h2 id="{path.stem}">{html.escape(title(path))}</h2>', *_editions(path, folder)]
     return write_text(folder / "index.html", _document("BiSeNet V2: results", "\n".join(parts)))
@@ -92,12 +93,16 @@ def _picture(stem: str, number: int) -> str:
     return f"{stem}_{number + 1}.png" if number else f"{stem}.png"
 
 
-def with_claims(text: str) -> str:
-    """The README with the table of claims that the notebook stores, between the two comments that stand there."""
-    stored = _outputs(_read(NOTEBOOKS / "claims.ipynb"), "text/markdown", "readme")
-    before, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(END)
-    return "".join([before, begin, *(output["text/markdown"] for output in stored), "\n", end, after])
+def with_results(text: str) -> str:
+    """The README with the tables that cells tagged `readme` store, each between the two comments that stand there."""
+    for block, notebook in BLOCKS.items():
+        (stored,) = _outputs(_read(NOTEBOOKS / f"{notebook}.ipynb"), "text/markdown", "readme")
+        before, begin, rest = text.partition(BEGIN.format(block))
+        _, end, after = rest.partition(END.format(block))
+        if not (begin and end):
+            raise ValueError(f"README.md has no place for {block}: {BEGIN.format(block)!r} and {END.format(block)!r}")
+        text = f"{before}{begin}{stored['text/markdown']}\n{end}{after}"
+    return text
 
 
 def notebooks() -> list[Path]:

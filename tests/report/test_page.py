@@ -23,7 +23,7 @@ def test_what_the_readme_says_of_table_2_is_what_the_records_say() -> None:
     records = find_all(rows, "streets", "short", [0, 1, 2])
     scores = {row.name: np.mean(ablations.scores(records[row.id])) for row in rows}
     said = (provenance.REPOSITORY / "README.md").read_text()
-    assert page.with_claims(said) == said, "python -m bisenet report"
+    assert page.with_results(said) == said, "python -m bisenet report"
     assert said.count("| guided aggregation merges better than a sum") == 1
     for link in re.findall(r"\]\((?!http)([^)#]+)", said):
         assert (provenance.REPOSITORY / link).exists(), link
