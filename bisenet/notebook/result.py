@@ -15,7 +15,8 @@ class Result:
         self.table, self.title = table, title
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        shown = self.table.to_html(notebook=True)
+        with pd.option_context("display.max_colwidth", None):
+            shown = self.table.to_html(notebook=True)
         return {
             "text/plain": f"{self.title}\n{self.table.to_string()}",
             "text/html": f"<p><b>{html.escape(self.title)}</b></p>\n{shown}",

@@ -99,11 +99,10 @@ def sentence(table: pd.DataFrame, setting: str) -> str:
 
 def show_claims(table: pd.DataFrame) -> pd.DataFrame:
     """A table of `claims` for reading."""
+    numbers = {name: [number(gained, sign="+") for gained in table[name]] for name in ("paper", "here")}
     intervals = [Gain(*line).interval for line in table[["here", "low", "high"]].itertuples(index=False)]
-    shown = table[["claim", "said"]].assign(paper=[number(gained, sign="+") for gained in table["paper"]])
-    shown["here"] = [number(gained, sign="+") for gained in table["here"]]
-    shown["95 % interval"], shown["verdict"] = intervals, table["verdict"]
-    return shown.set_index("claim")
+    shown = pd.DataFrame({**numbers, "95 % interval": intervals, "verdict": table["verdict"], "said": table["said"]})
+    return shown.set_index(pd.Index(table["claim"], name="claim"))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, int]:

@@ -77,14 +77,16 @@ def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
 
 
 def trials(table: pd.DataFrame) -> Figure:
-    """Trials of recipes, a panel for each data set: mIoU, random scales by colour, pixels shown by area."""
-    groups = list(table.groupby("dataset", sort=False))
+    """Trials of recipes, a panel for each data set and split: mIoU, random scales by colour, pixels shown by area."""
+    groups = list(table.groupby(["dataset", "split"], sort=False))
     heights = [len(of_name) + 2 for _, of_name in groups]
     size = (9.6, 0.28 * sum(heights) + 0.6)
     figure, panels = plt.subplots(
         len(groups), 1, figsize=size, squeeze=False, height_ratios=heights, layout="constrained"
     )
-    colours = dict(zip(table["scales"].unique(), (OURS, BAD, GREEN, PAPER, "#CC79A7", "#E69F00"), strict=False))
+    colours = dict(
+        zip(table["scales"].unique(), (OURS, BAD, GREEN, PAPER, "#CC79A7", "#E69F00", "#56B4E9"), strict=False)
+    )
     for axes, (name, of_name) in zip(panels[:, 0], groups, strict=True):
         ordered = of_name.sort_values("miou").reset_index(drop=True)
         for scales, line in ordered.groupby("scales"):
@@ -94,7 +96,7 @@ def trials(table: pd.DataFrame) -> Figure:
             for trial in ordered.itertuples()
         ]
         axes.set_yticks(ordered.index, words, fontsize=7)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(", ".join(name), fontsize=9)
         axes.grid(axis="y", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1, 0].set_xlabel("mIoU % on images of no table; the area is the number of pixels shown in training")
