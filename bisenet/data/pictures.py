@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -49,13 +50,20 @@ def _higher_byte(picture: Image.Image, path: Path) -> np.ndarray:
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """A label file as uint8 (H, W); ValueError if it does not hold one 8-bit id a pixel."""
+    """A label file as uint8 (H, W); ValueError if it does not hold one 8-bit id a pixel.
+
+    Where there is a palette, the ids are its indices; but if all of its colours are grey, the ids are the greys: so
+    programs that make files smaller write grey pictures.
+    """
     if (pixels := _decode(path, GREY)) is not None:
         return pixels[..., 0]
     with _open(path) as picture:
         if picture.mode not in ("L", "P"):
             raise ValueError(f"{path}: a label file holds one 8-bit class id a pixel, this one has mode {picture.mode}")
-        return np.array(picture)
+        ids = np.array(picture)
+        colours = np.array(picture.getpalette() or [], np.uint8).reshape(-1, 3)
+    grey = len(colours) > ids.max() and (colours == colours[:, :1]).all()
+    return colours[ids, 0] if grey else ids
 
 
 def _decode(path: Path, colour_type: int, upright: bool = False) -> np.ndarray | None:
@@ -69,12 +77,13 @@ def _decode(path: Path, colour_type: int, upright: bool = False) -> np.ndarray |
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     if width * height > (Image.MAX_IMAGE_PIXELS or math.inf) or (upright and b"eXIf" in content):
         return None
-    done = _decoder(colour_type).decode(content)
+    done = _decoder(colour_type, threading.get_ident()).decode(content)
     return None if done.error_message else done.pixbuf
 
 
 @functools.cache
-def _decoder(colour_type: int) -> ImageDecoder:
+def _decoder(colour_type: int, thread: int) -> ImageDecoder:
+    """Each thread has its own: one that two use at a time crashes."""
     config = ImageDecoderConfig()
     config.enabled_decoders = [ImageDecoderType.PNG]
     config.quirks = {ImageDecoderQuirks.IGNORE_CHECKSUM: 0}  # its default ignores them, and broken files with them

@@ -96,7 +96,7 @@ def trials(table: pd.DataFrame) -> Figure:
             for trial in ordered.itertuples()
         ]
         axes.set_yticks(ordered.index, words, fontsize=7)
-        axes.set_title(", ".join(name), fontsize=9)
+        axes.set_title(", ".join(map(str, name)), fontsize=9)
         axes.grid(axis="y", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1, 0].set_xlabel("mIoU % on images of no table; the area is the number of pixels shown in training")

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from torch import Tensor
 from bisenet.boundaries import RADIUS
 from bisenet.checkpoint import Fitted
 from bisenet.config import plain
-from bisenet.data import DATASETS, open_dataset
+from bisenet.data import DATASETS, check, open_dataset
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
@@ -34,6 +35,7 @@ from bisenet.runs.testing import used_images
 from bisenet.runs.transfer import carry_over, fingerprint
 from bisenet.train import LossNotFiniteError, Progress, TrainConfig, Watcher, fit
 
+LOOKED_AT = 50  # images of either set before the first iteration; `python -m bisenet check` looks at all
 # What a user can mend: said in one line by whoever starts a run.
 MENDABLE = (ValueError, OSError, LossNotFiniteError, memory.NotEnoughMemoryError, torch.OutOfMemoryError)
 
@@ -151,6 +153,7 @@ def _train(
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
     memory.check(run.model, run.training, execution.accumulation, fabric)
+    _look_at(sets, run.training, fabric)
     model, initial = _beginning(run, weights)
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
@@ -167,6 +170,26 @@ def _train(
         checkpoint.unlink()
     fabric.barrier()
     return record
+
+
+def _look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig, fabric: Fabric) -> None:
+    """Say what is in some images of either set; ValueError for what cannot be right, a warning for what may not be."""
+    limits = (training.train_images, training.test_images)
+    largest = training.test_size if training.protocol == "padded" else None
+    for dataset, limit, split in zip(sets, limits, (training.train_split, training.test_split), strict=True):
+        if not dataset.info.needs_files:
+            continue
+        found = check.survey(dataset, check.spread(dataset, LOOKED_AT, limit), largest)
+        if found.faults:  # which some images alone can show of a set that is right
+            found = check.survey(dataset, range(used_images(dataset, limit)), largest)
+        name = f"{dataset.info.name} {split}"
+        if found.faults:
+            more = f" (and {len(found.faults) - 1} faults more: python -m bisenet check)" if found.faults[1:] else ""
+            raise ValueError(f"{name}: {found.faults[0]}{more}")
+        if fabric.is_global_zero:
+            print(f"{name}: {found}", flush=True)
+            for doubt in found.doubts:
+                warnings.warn(f"{name}: {doubt}", stacklevel=2)
 
 
 def _record(

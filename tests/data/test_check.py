@@ -1,0 +1,134 @@
+"""Faults of files, planted one by one in a small CamVid, and what is said of each."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import oxipng
+import pytest
+from PIL import Image
+
+from bisenet.__main__ import main
+from bisenet.data import check, open_dataset
+from bisenet.data.pictures import read_ids
+from bisenet.dataset import IGNORE
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+LABELS = np.resize(np.arange(12, dtype=np.uint8), (12, 16))  # every class, and void
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    """Three images of each part, in the tutorial's layout, all right."""
+    for part in ("train", "val", "test"):
+        for name in "abc":
+            save(PHOTO, tmp_path / part / f"{name}.png")
+            save(LABELS, tmp_path / f"{part}annot" / f"{name}.png")
+    return tmp_path
+
+
+def save(pixels: np.ndarray, path: Path, **options: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def of_train(root: Path) -> check.Survey:
+    with pytest.warns(UserWarning, match="not the whole data set"):
+        dataset = open_dataset("camvid", "train", root=root)
+    return check.survey(dataset, range(len(dataset)))
+
+
+def test_what_is_there_is_counted(camvid: Path) -> None:
+    found = of_train(camvid)
+    assert not found.faults and not found.doubts
+    assert found.pixels[:11].tolist() == [48] * 11 and found.pixels[IGNORE] == 48 and found.images == 3
+    assert str(found).startswith("3 images up to 255 of 255; sky 9.1 %, ") and str(found).endswith("; void 8.3 %")
+
+
+FAULTS = {
+    "an id of no class": (lambda root: save(LABELS + 1, root / "trainannot/b.png"), "b.png: label id 12"),
+    "another size": (lambda root: save(LABELS[1:], root / "trainannot/b.png"), "sizes differ"),
+    "no picture": (lambda root: (root / "train/b.png").write_bytes(b"nothing"), "b.png: cannot be read"),
+    "colours": (lambda root: save(PHOTO, root / "trainannot/b.png"), "this one has mode RGB"),
+    "masks of 0 and 255": (
+        lambda root: [save(np.where(LABELS == 3, 255, 0).astype(np.uint8), p) for p in (root / "trainannot").iterdir()],
+        "only 'sky' is labelled, 8 % of the pixels are void (255): nothing can be told apart",
+    ),
+    "all void": (
+        lambda root: [save(np.full_like(LABELS, 11), path) for path in (root / "trainannot").iterdir()],
+        "all labels are void (255): nothing can be learned",
+    ),
+}
+DOUBTS = {
+    "twelve bits in sixteen": (
+        lambda root: save(LABELS.astype(np.uint16) * 300, root / "train/b.png"),
+        "b.png: no pixel is brighter than 12 of 255; are of its 16 bits only 12 in use?",
+    ),
+    "turned": (
+        lambda root: save(
+            PHOTO, root / "train/b.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\3\0\0\0\0\0\0"
+        ),
+        "b.png: its EXIF data (orientation 3) turn it, and labels do not follow",
+    ),
+    "some void": (
+        lambda root: [save(np.full_like(LABELS, 11), root / f"trainannot/{name}.png") for name in "ab"],
+        "a.png: all labels are void (2 such files)",
+    ),
+    "a class that is not there": (
+        lambda root: [save(np.minimum(LABELS, 9), path) for path in (root / "trainannot").iterdir()],
+        "1 of 11 classes never occur: bicyclist",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_and_ends_a_training_before_its_first_iteration(name, camvid, results, capsys) -> None:
+    plant, message = FAULTS[name]
+    plant(camvid)
+    (fault,) = of_train(camvid).faults
+    assert message in fault
+    capsys.readouterr()
+    assert main(f"train --dataset camvid --scale smoke --data-root {camvid} --set train_split=train".split()) == 1
+    assert message in capsys.readouterr().err and not list(results.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_a_doubt_is_said_once_with_the_first_file(name, camvid) -> None:
+    plant, message = DOUBTS[name]
+    plant(camvid)
+    found = of_train(camvid)
+    assert not found.faults and any(doubt.endswith(message) for doubt in found.doubts), found.doubts
+
+
+def test_the_command_finds_all_faults_of_all_parts_in_one_run(camvid, capsys) -> None:
+    for part, number in (("train", 12), ("val", 13), ("test", 14)):
+        save(np.full_like(LABELS, number), camvid / f"{part}annot" / "c.png")
+    (camvid / "test" / "a.png").write_bytes(b"nothing")
+    assert main(["check", "--dataset", "camvid", "--data-root", str(camvid)]) == 1
+    said = capsys.readouterr().err
+    assert all(words in said for words in ("label id 12", "label id 13", "label id 14", "a.png: cannot be read"))
+    assert "4 faults in camvid" in said
+
+
+def test_an_image_larger_than_its_padding_is_a_fault(camvid: Path) -> None:
+    with pytest.warns(UserWarning, match="not the whole data set"):
+        dataset = open_dataset("camvid", "train", root=camvid)
+    (*_, fault) = check.survey(dataset, [0], largest=(12, 15)).faults
+    assert "a.png: 12x16 (height x width), and evaluation pads to 12x15; make it smaller" in fault
+
+
+@pytest.mark.parametrize("step", [1, 20])
+def test_labels_that_an_optimiser_made_smaller_keep_their_ids(step: int, tmp_path: Path) -> None:
+    """It writes few greys as indices into a palette of greys; a palette of colours stands for its indices."""
+    ids = np.random.default_rng(0).choice(np.array([0, 1, 4, 9], np.uint8) * step, (64, 64))
+    save(ids, tmp_path / "grey.png")
+    shutil.copy(tmp_path / "grey.png", tmp_path / "small.png")
+    oxipng.optimize(tmp_path / "small.png", level=6)
+    with Image.open(tmp_path / "small.png") as picture:
+        assert picture.mode == "P"  # otherwise this tests nothing
+    assert np.array_equal(read_ids(tmp_path / "small.png"), ids)
+    coloured = Image.fromarray(np.resize(np.arange(4, dtype=np.uint8), (64, 64)), "P")
+    coloured.putpalette([0, 0, 0, 128, 64, 128, 70, 70, 70, 220, 20, 60])
+    coloured.save(tmp_path / "coloured.png")
+    oxipng.optimize(tmp_path / "coloured.png", level=2, palette_reduction=False)
+    assert np.array_equal(read_ids(tmp_path / "coloured.png"), np.asarray(coloured))
