@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -89,6 +89,15 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return np.repeat((160 + image.mean(axis=2, keepdims=True) * 0.35).astype(np.uint8), 3, axis=2)
 
 
+def _clear() -> ListedColormap:
+    """Clear at 0, and ever less so; a root, so that small values are seen."""
+    values = np.linspace(0, 1, 256)
+    return ListedColormap(np.column_stack([plt.get_cmap("plasma")(values)[:, :3], np.sqrt(values)]), "clear")
+
+
+CLEAR = _clear()
+
+
 def activations(
     titles: Sequence[str], lines: Sequence[tuple[str, np.ndarray, Sequence[np.ndarray]]], scaling: str
 ) -> Figure:
@@ -104,13 +113,13 @@ def activations(
         cells[0].set_ylabel(label, fontsize=9)
         for cell, each in zip(cells[1:], maps, strict=True):
             cell.imshow(_grey(picture))
-            cell.imshow(each, cmap="plasma", vmin=0, vmax=1, alpha=np.sqrt(np.clip(each, 0, 1)))
+            cell.imshow(each, cmap=CLEAR, vmin=0, vmax=1)
         for cell in cells:
             cell.set(xticks=[], yticks=[])
     for cell, title in zip(grid[0], titles, strict=True):
         cell.set_title(title, fontsize=9)
     bar = figure.colorbar(
-        ScalarMappable(Normalize(0, 1), "plasma"), ax=grid, location="bottom", aspect=40, shrink=0.5, pad=0.02
+        ScalarMappable(Normalize(0, 1), CLEAR), ax=grid, location="bottom", aspect=40, shrink=0.5, pad=0.02
     )
     bar.set_label(scaling, fontsize=8)
     bar.ax.tick_params(labelsize=8)

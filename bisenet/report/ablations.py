@@ -18,6 +18,15 @@ from bisenet.runs.record import Record
 
 NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
 
+# Of one claim and of several, what became of them.
+SAID = {
+    "holds": ("holds", "hold"),
+    "fails": ("fails", "fail"),
+    "unresolved": ("is unresolved", "are unresolved"),
+    ONE_SEED: ("is of one seed", "are of one seed"),
+    NOT_RUN: ("is not run", "are not run"),
+}
+
 Records = Mapping[str, Sequence[Record]]
 
 
@@ -91,8 +100,8 @@ def told(here: Gain) -> str:
 
 def sentence(table: pd.DataFrame, setting: str) -> str:
     """What became of the claims in a table of `claims`, those that fail by name."""
-    n = table["verdict"].value_counts()
-    told = ", ".join(f"{n[word]} {word}" for word in ("holds", "fails", "unresolved", ONE_SEED, NOT_RUN) if word in n)
+    found = table["verdict"].value_counts()
+    told = ", ".join(f"{n} {SAID[word][int(n > 1)]}" for word in SAID if (n := found.get(word, 0)))
     failed = "; ".join(table["claim"][table["verdict"] == "fails"])
     return f"{setting}: {len(table)} claims of the paper: {told}." + (f" Fails: {failed}." if failed else "")
 
@@ -177,8 +186,12 @@ def _gflops(table: pd.DataFrame, rows: Sequence[Row]) -> dict[str, list[str]]:
 
 def verdicts(table: pd.DataFrame, base: str) -> list[str]:
     """Of each row of a table of `comparison` its gain's verdict, and whether its sign is that of the paper's gain."""
-    lines = zip(table["row"], gains(table), table["gain_paper"], strict=True)
-    return ["" if row == base else gained.beside(printed) for row, gained, printed in lines]
+    lines = zip(table["row"], gains(table), table["gain_paper"], table["n"], strict=True)
+    return ["" if row == base else _verdict(*line) for row, *line in lines]
+
+
+def _verdict(gained: Gain, printed: float, n: int) -> str:
+    return "base not run" if n and gained.verdict == NOT_RUN else gained.beside(printed)
 
 
 def score_text(mean: float, std: float, n: int) -> str:

@@ -23,6 +23,9 @@ from bisenet.report.verdict import NOT_RUN, ONE_SEED, mean
 OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
 
 
+HOLLOW = Line2D([], [], marker="o", linestyle="", color=OURS, markerfacecolor="white", label=ONE_SEED)
+
+
 def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     """Every row of a table of `ablations.comparison`: gain over the base, with its interval, and GFLOPs if printed.
 
@@ -36,13 +39,17 @@ def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
         panel.plot(table[column], place + 0.16, "D", color=PAPER, markersize=5, label="paper")
         panel.set_title(title, fontsize=9)
     _intervals(axes[0], table, place - 0.16)
+    base_at = place[[row.name for row in rows].index(BASES[rows[0].table])]
+    axes[0].annotate("base", (0, base_at), (4, 0), textcoords="offset points", va="center", fontsize=8)
     if counted:
         axes[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5)
     handles = [
         Line2D([], [], marker=mark, color=colour, linestyle="", label=word)
         for word, mark, colour in (("paper", "D", PAPER), ("here", "o", OURS))
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    if any(gained.verdict == ONE_SEED for gained in gains(table)):
+        handles.append(HOLLOW)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return closed(figure)
 
 
@@ -90,16 +97,20 @@ def trials(table: pd.DataFrame) -> Figure:
     for axes, (name, of_name) in zip(panels[:, 0], groups, strict=True):
         ordered = of_name.sort_values("miou").reset_index(drop=True)
         for scales, line in ordered.groupby("scales"):
-            axes.scatter(line["miou"], line.index, line["megapixels"] / 2, colours[scales])
+            edges = ["black" if chosen == "yes" else "none" for chosen in line["chosen"]]
+            axes.scatter(
+                line["miou"], line.index, line["megapixels"] / 2, colours[scales], edgecolors=edges, linewidths=2
+            )
         words = [
-            f"{trial.crop}, {trial.iterations:,} times {trial.batch}, {trial.optimizer} {trial.lr:g}"
+            f"{trial.crop}, {trial.iterations:,} iterations of {trial.batch}, {trial.optimizer} {trial.lr:g}"
             for trial in ordered.itertuples()
         ]
+        axes.margins(0.05, 0.12)
         axes.set_yticks(ordered.index, words, fontsize=7)
         axes.set_title(", ".join(map(str, name)), fontsize=9)
         axes.grid(axis="y", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1, 0].set_xlabel("mIoU % on images of no table; the area is the number of pixels shown in training")
+    panels[-1, 0].set_xlabel("mIoU %; the area is the number of pixels shown in training; with an edge: chosen")
     handles = [Line2D([], [], marker="o", linestyle="", color=c, label=f"scales {name}") for name, c in colours.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=7, frameon=False)
     return closed(figure)
@@ -114,15 +125,16 @@ def claims(table: pd.DataFrame, setting: str) -> Figure:
         colour = colours[line["verdict"]]
         axes.plot((line["low"], line["high"]), (place, place), color=colour)
         if line["verdict"] == NOT_RUN:
-            axes.annotate(NOT_RUN, (1, place), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=7)
+            style: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 7, "backgroundcolor": "white"}
+            axes.annotate(NOT_RUN, (1, place), xycoords=("axes fraction", "data"), **style)
         else:
             filled = "white" if line["verdict"] == ONE_SEED else colour
             axes.plot(line["here"], place, "o", color=colour, markerfacecolor=filled)
         axes.plot(line["paper"], place, "D", color=PAPER, markersize=5, zorder=1)
-    axes.set_xlabel(f"gain in points of mIoU, {setting}, with its 95 % interval")
+    axes.set_xlabel(f"gain, points of mIoU ({setting})")
     marks = {word: ("o", colours[word]) for word in ("holds", "fails", "unresolved")} | {"paper": ("D", PAPER)}
     handles = [Line2D([], [], marker=mark, color=colour, label=word) for word, (mark, colour) in marks.items()]
-    handles.append(Line2D([], [], marker="o", linestyle="", color=OURS, markerfacecolor="white", label=ONE_SEED))
+    handles.append(HOLLOW)
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     return closed(figure)
 
@@ -135,7 +147,8 @@ def methods(table: pd.DataFrame, setting: str) -> Figure:
     )
     place, ticks = _places(table)
     for axes, (column, score) in zip(panels[0], scores.items(), strict=True):
-        _methods(axes, table, place, column, score, f"here ({setting}), ± standard deviation")
+        spread = ", ± standard deviation" if (table["n"] > 1).any() else ""
+        _methods(axes, table, place, column, score, f"here ({setting}){spread}")
         axes.set_title(HEADERS[column], fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)

@@ -113,7 +113,7 @@ def ways(record: Mapping[str, Any]) -> Figure:
     """A record of `ways.time_ways`: every way as a bar, those here divided by the shares of their stages."""
     ordered = sorted(record["ways"].values(), key=lambda way: -way["whole"]["median"])
     figure, axes = plt.subplots(figsize=(7.5, 0.35 * len(ordered) + 1), layout="constrained")
-    colours = {"resize": "0.75", "network": "tab:blue", "classes": "tab:orange"}
+    colours = {"resize": "tab:green", "network": "tab:blue", "classes": "tab:orange"}
     for place, way in enumerate(ordered):
         whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
         left = 0.0
@@ -138,8 +138,8 @@ def ways(record: Mapping[str, Any]) -> Figure:
 def roofline(record: Mapping[str, Any]) -> Figure:
     """A record of `ways.time_ways`: GFLOP/s against FLOP a byte moved, of each convolution and of the whole network.
 
-    A circle is a convolution in PyTorch, not compiled, its area its share of the time; a line is the network in an
-    engine.
+    A circle is a convolution in PyTorch, not compiled, its area its share of the time; a line is the whole network in
+    the engine that is fastest in a precision.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     peak, layers = record["peak"], record["layers"]
@@ -151,11 +151,13 @@ def roofline(record: Mapping[str, Any]) -> Figure:
     for label, chosen, colour in (("Detail Branch", detail, "tab:blue"), ("the rest", ~detail, "tab:orange")):
         size = 2000 * ms[chosen] / ms.sum()
         axes.scatter((gflop / moved)[chosen], (1000 * gflop / ms)[chosen], size, colour, alpha=0.5, label=label)
-    ours = [way for way in record["ways"].values() if way["kind"] == "segmenter"]
-    for number, way in enumerate(ours):
+    found = [way for way in record["ways"].values() if way["kind"] == "segmenter"]
+    for precision, style in zip(dict.fromkeys(way["precision"] for way in found), (":", "--", "-."), strict=False):
+        of_precision = [way for way in found if way["precision"] == precision]
+        way = min(of_precision, key=lambda way: way["stages"]["network"]["median"])
         speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]
-        label = f"{way['engine']}, {way['precision']}: {speed:.0f} GFLOP/s"
-        axes.axhline(speed, color=f"C{number + 2}", linewidth=1, linestyle=":", label=label)
+        label = f"the network, {precision}, {way['engine']}: {speed:.0f} GFLOP/s"
+        axes.axhline(speed, color="0.4", linewidth=1, linestyle=style, label=label)
     axes.set_title(where_measured(record), fontsize=9)
     axes.set(xscale="log", yscale="log", xlabel="FLOP for each byte read or written", ylabel="GFLOP/s")
     axes.legend(loc="lower right", fontsize=8, markerscale=0.5)

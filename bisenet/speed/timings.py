@@ -112,14 +112,23 @@ def _ratio(paper: float, ours: float, note: str) -> tuple[str, ...]:
 
 def beside(records: Mapping[str, Mapping[str, Any]], name: str = "Fast-SCNN", own: str = "BiSeNetV2") -> str:
     """How fast a network is beside the paper's in the records of `bench.bench` that have both, as a sentence."""
-    both = [record["networks"] for record in records.values() if {name, own} <= record["networks"].keys()]
-    times = [timing_of(of[own]).median / timing_of(of[name]).median for of in both]
-    if not times:
-        return f"{name} and {own}: {NOT_RUN}"
-    faster = sum(ratio >= 1 for ratio in times)
-    spread = " to ".join(dict.fromkeys(f"{ratio:.2f}" for ratio in (min(times), max(times))))
-    told = f"{name} is as fast as {own} or faster in {faster} of {len(times)} records"
-    return f"{told}: {spread} times the frames a second."
+    both = {title: record["networks"] for title, record in records.items() if {name, own} <= record["networks"].keys()}
+    times = {title: timing_of(of[own]).median / timing_of(of[name]).median for title, of in both.items()}
+    told = "; ".join(f"{ratio:.2f} ({title})" for title, ratio in times.items())
+    return f"{name} has so many times the frames a second of {own}: {told}" if told else f"{name}, {own}: {NOT_RUN}"
+
+
+def unbeaten(table: pd.DataFrame, name: str, miou: str) -> list[str]:
+    """The names in a column that no other beats in both speed, `fps`, and accuracy, from the most accurate on."""
+    known = table.dropna(subset=["fps", miou]).sort_values("fps")
+    faster = known[miou][::-1].cummax()[::-1].shift(-1, fill_value=0)  # the best of those that are faster
+    return known[name][known[miou] >= faster].tolist()
+
+
+def all_unbeaten(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """`unbeaten` of Table 7 (`paper.published`) and of each table of `measured`, by title."""
+    here = {title: unbeaten(table, "network", "miou_paper") for title, table in measured.items()}
+    return {"as published": unbeaten(published, "method", "miou_test"), **here}
 
 
 # --- records of `bisenet.speed.ways` --------------------------------------------------------------------------------
@@ -185,8 +194,17 @@ def goals(record: Mapping[str, Any]) -> pd.DataFrame:
         ratio = milliseconds(record, "straightforward", engine) / milliseconds(record, "segmenter", engine)
         lines.append(("straightforward / here, in one engine", "", ratio, engine))
     shown = pd.DataFrame(lines, columns=["in fp32", "goal", "reached", "engine here"])
+    shown["met"] = [_met(goal, value) for goal, value in zip(shown["goal"], shown["reached"], strict=True)]
     shown["reached"] = [NOT_RUN if math.isnan(value) else f"{value:.2f}" for value in shown["reached"]]
     return shown.set_index("in fp32")
+
+
+def _met(goal: str, reached: float) -> str:
+    """ "yes" or "no"; "" without a goal, such as "at most 1.15", or a number."""
+    if not goal or math.isnan(reached):
+        return ""
+    _, kind, limit = goal.split()
+    return "yes" if (reached <= float(limit) if kind == "most" else reached >= float(limit)) else "no"
 
 
 def batches(record: Mapping[str, Any]) -> pd.DataFrame:
@@ -201,7 +219,7 @@ def training(record: Mapping[str, Any]) -> pd.DataFrame:
     """A record of `training_steps.time_steps` for reading: one line a loop."""
     plain = record["loops"]["plain, 32-true"]["loss"]
     lines = {
-        name: {
+        name.replace("ours", "here"): {
             "steps a second": number(1000 / loop["timing"]["median"], 3),
             "ms a step (5 % to 95 %)": "{median:.0f} ({low:.0f} to {high:.0f})".format(**loop["timing"]),
             "times as fast as plain": f"{loop['times_as_fast']:.2f}",

@@ -53,7 +53,8 @@ def test_claims_are_of_known_rows_and_hold_or_fail_where_resolved(of_mious):
     records = {"table_2.detail": of_mious(25, 25), "table_2.sum": of_mious(100, 100), "table_2.bga": of_mious(25, 25)}
     claims = ablations.claims(records)
     told = claims.set_index("of")["verdict"]
-    words = [f"{told.value_counts()[word]} {word}" for word in ("holds", "fails", "unresolved", "not run")]
+    n = told.value_counts()
+    words = ["1 holds", "1 fails", f"{n['unresolved']} is unresolved", f"{n[NOT_RUN]} are not run"]
     failed = "; ".join(claims["claim"][claims["verdict"] == "fails"])
     counted = f"x, y: {len(told)} claims of the paper: {', '.join(words)}. Fails: {failed}."
     assert ablations.sentence(claims, "x, y") == counted
@@ -88,7 +89,9 @@ def test_statuses_of_gains() -> None:
         "not printed": (NAN, 4, 1, 7),
     }
     table = pd.DataFrame.from_dict(lines, orient="index", columns=["gain_paper", "gain", "gain_low", "gain_high"])
-    statuses = ablations.verdicts(table.rename_axis("row").reset_index(), "base")
+    statuses = ablations.verdicts(table.rename_axis("row").reset_index().assign(n=0), "base")
+    recorded = ablations.verdicts(table.rename_axis("row").reset_index().assign(n=1), "base")
+    assert recorded == [*statuses[:5], "base not run", statuses[6]]
     resolved = ["resolved, same sign", "unresolved, same sign", "resolved, other sign"]
     assert statuses == ["", *resolved, "one seed, other sign", "not run", "resolved"]
 

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import json
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -163,11 +164,11 @@ def test_engines_side_by_side_by_hand():
     entry |= {"process": {"peak": {"gflops": 400.0}}}
     here = {"device": {"cpu": "c"}, "threads": 2, "precision": "fp32"}
     one = {**here, "engine": "eager", "networks": {"ENet": entry}}
-    other = {**here, "engine": "compile", "networks": {"SegNet": {"timing": timing}}}
+    other = {**here, "engine": "compile", "networks": {"SegNet": {"timing": timing | {"iterations": timings.FEW}}}}
     table = timings.engines_side_by_side({"a": one, "b": other, "c": {**one, "threads": 1}}, "c, 2 threads")
     assert table.columns.to_list() == ["eager, fp32", "compile, fp32"] and table.index.to_list() == ["ENet", "SegNet"]
-    assert table.loc["ENet"].to_list() == ["2 (1 to 2.5), 50 %, 9 frames", "not run"]
-    assert table.loc["SegNet"].to_list() == ["not run", "2 (1 to 2.5), 9 frames"]  # no peak was measured
+    assert table.loc["ENet"].to_list() == ["2, 50 %, 9 frames", "not run"]  # of nine no percentiles
+    assert table.loc["SegNet"].to_list() == ["not run", "2 (1 to 2.5), 20 frames"]  # no peak was measured
 
 
 def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
@@ -262,7 +263,10 @@ def test_ratios_say_what_is_not_run():
 def test_another_network_beside_the_paper_s():
     faster, slower = fake_record([10.0] * 13), fake_record([10.0] + [20.0] * 12)
     told = timings.beside({"a": faster, "b": slower, "c": {"networks": {}}})
-    assert (
-        told == "Fast-SCNN is as fast as BiSeNetV2 or faster in 1 of 2 records: 0.50 to 1.00 times the frames a second."
-    )
-    assert timings.beside({}) == "Fast-SCNN and BiSeNetV2: not run"
+    assert told == "Fast-SCNN has so many times the frames a second of BiSeNetV2: 1.00 (a); 0.50 (b)"
+    assert timings.beside({}) == "Fast-SCNN, BiSeNetV2: not run"
+
+
+def test_unbeaten_are_those_that_nobody_beats_in_both():
+    table = pd.DataFrame({"name": list("abcd"), "fps": [1, 2, 3, 4], "miou": [9, 5, 7, 1]})
+    assert timings.unbeaten(table, "name", "miou") == ["a", "c", "d"]

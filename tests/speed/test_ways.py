@@ -77,6 +77,7 @@ def fake(ours, network, default, eager, openvino):
 def test_goals_by_hand():
     table = timings.goals(fake(ours=220, network=200, default=275, eager=880, openvino=330))
     assert " ".join(table["reached"]) == "1.10 4.00 not run 1.50 not run 0.80 not run 1.20 not run"
+    assert table["met"].to_list() == ["yes", "yes", "", "yes", "", "yes", "", "", ""]
     assert table["engine here"].to_list() == 6 * ["onnxruntime"] + ["openvino", "onnxruntime", "compile"]
     lines = timings.our_ways(fake(ours=220, network=200, default=275, eager=880, openvino=330))
     assert lines.index.to_list()[0] == "segmenter, onnxruntime, fp32"
