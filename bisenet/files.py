@@ -64,7 +64,7 @@ def write_text(path: Path, content: str) -> Path:
     """Write a text file, and its folder if it is not there; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        partial.write_text(content)
+        partial.write_text(content, encoding="utf-8")
     return path
 
 

@@ -251,7 +251,7 @@ def fit(
 
 def _identity(model: BiSeNetV2, dataset: PairDataset, config: TrainConfig, seed: int) -> dict[str, Any]:
     """What a checkpoint must share with the run that goes on from it."""
-    of_data = {"dataset": dataset.info.name, "source": dataset.source}
+    of_data = {"dataset": dataset.info.name, "source": dataset.source, "files": getattr(dataset, "fingerprint", "")}
     return {**plain(config), "model": plain(model.config), **of_data, "seed": seed}
 
 
@@ -267,7 +267,7 @@ def _before(
     """What was done of a run before this process, restored from its checkpoint; nothing without one."""
     if not checkpoint or not checkpoint.is_file():
         return Fitted(np.empty(0, np.float32), 0.0, [])
-    later = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    later = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | {"files": ""}
     return load_checkpoint(checkpoint, model, optimizer, identity, later)
 
 

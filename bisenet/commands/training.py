@@ -105,6 +105,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.weights:
         training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
         run = dataclasses.replace(run, scale="custom", training=training, base=None)
+    found = None if arguments.devices > 1 else yours().find(run)
     record = find_or_train(
         run,
         data_root=arguments.data_root,
@@ -114,6 +115,8 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
         print_scores(record.matrix, DATASETS[run.dataset].classes)
+        if found:
+            print(f"found, not trained again: recorded on {found.date[:10]}")
         print(f"weights: {yours().weights_path(run)}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet.data.info import FilePairs
+from bisenet.data.info import FilePairs, files_in
 from bisenet.data.pictures import check_pair, read_ids, read_image
 from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
@@ -64,10 +64,10 @@ class CamVid(FilePairs):
 
     def _pairs(self, root: Path, part: str) -> list[tuple[Path, Path]]:
         if self.original:
-            images = [p for p in sorted((root / self.STILLS).glob("*.png")) if camvid_split(p.stem) == part]
+            images = [p for p in files_in(root / self.STILLS, "*.png") if camvid_split(p.stem) == part]
             pairs = [(p, root / self.LABELS / f"{p.stem}_L.png") for p in images]
         else:
-            pairs = [(p, root / f"{part}annot" / p.name) for p in sorted((root / part).glob("*.png"))]
+            pairs = [(p, root / f"{part}annot" / p.name) for p in files_in(root / part, "*.png")]
         if not pairs:
             raise FileNotFoundError(f"CamVid {part}: no PNG images below {root.resolve()}")
         return pairs

@@ -9,7 +9,7 @@ import numpy as np
 import torchvision
 
 from bisenet.data import streets
-from bisenet.data.info import FilePairs
+from bisenet.data.info import FilePairs, files_in
 from bisenet.data.pictures import check_pair, check_sizes, read_ids, read_image
 from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
@@ -40,7 +40,7 @@ class Cityscapes(FilePairs):
 
     def _images(self, root: Path, part: str) -> list[Path]:
         folder = root / "leftImg8bit" / part
-        images = sorted(folder.glob(f"*/*{self.IMAGE}"))
+        images = files_in(folder, f"*/*{self.IMAGE}")
         if not images:
             raise FileNotFoundError(
                 f"Cityscapes {part} not found: looked for CITY/*{self.IMAGE} in {folder.resolve()}; "

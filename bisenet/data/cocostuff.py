@@ -54,7 +54,7 @@ class CocoStuff(FilePairs):
                 f"COCO-Stuff 10K not found: looked for {path.resolve()}; put images, annotations and imageLists "
                 "there or give --data-root"
             )
-        return path.read_text().split()
+        return path.read_text(encoding="utf-8-sig").split()  # with a byte-order mark or without
 
     def load(self, index: int) -> Pair:
         image_path, label_path = self.pairs[index]

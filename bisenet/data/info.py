@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+import functools
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -15,6 +17,11 @@ def distinct_colours(count: int) -> np.ndarray:
     """Colours (count, 3), uint8, far apart for neighbours: hues by the golden section, two brightnesses in turn."""
     hsv = [(k * 0.618034 % 1, 0.55 + 0.4 * (k % 3) / 2, 0.95 - 0.35 * (k % 2)) for k in range(count)]
     return np.array([[round(255 * c) for c in colorsys.hsv_to_rgb(*colour)] for colour in hsv], dtype=np.uint8)
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder that match, sorted; hidden ones, such as `._NAME.png`, belong to a file manager."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 class FilePairs:
@@ -30,6 +37,15 @@ class FilePairs:
 
     def load(self, index: int) -> Pair:
         raise NotImplementedError
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the files: changes with a name, with the size of an image, with the content of a label file."""
+        found = hashlib.sha256()
+        for image, labels in self.pairs:
+            content = labels.read_bytes() if self.labelled else b""
+            found.update(f"{image.name} {image.stat().st_size} {len(content)}\n".encode() + content)
+        return found.hexdigest()[:12]
 
     def name(self, index: int) -> str:
         """The name of an image file, without its folder."""

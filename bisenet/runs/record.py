@@ -30,6 +30,7 @@ class Record:
     training: TrainConfig
     initial: str  # what was carried over from a weights file, in words; empty for random weights
     source: str  # which kind of files, and how many if not all
+    files: str = ""  # fingerprint of those of both sets (`FilePairs.fingerprint`), "" where none are read
     images: dict[str, int]  # "train" and "test": how many of each were used
     confusion: list[list[int]]  # (K, K): rows are labels, columns predictions
     near_boundaries: dict[str, Any] = dataclasses.field(default_factory=dict)  # "radius", and "confusion" within it
@@ -42,7 +43,7 @@ class Record:
     def load(cls, path: Path) -> Record:
         """ValueError for a file that is no record."""
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             model, training = ModelConfig(**content.pop("model")), TrainConfig(**content.pop("training"))
             return cls(**content, model=model, training=training)
         except (TypeError, KeyError, AttributeError, ValueError) as error:

@@ -36,6 +36,7 @@ from bisenet.runs.transfer import carry_over, fingerprint
 from bisenet.train import LossNotFiniteError, Progress, TrainConfig, Watcher, fit
 
 LOOKED_AT = 50  # images of either set before the first iteration; `python -m bisenet check` looks at all
+OTHER_FILES = "set BISENET_RESULTS to another folder to run it on these, or move the record away"
 # What a user can mend: said in one line by whoever starts a run.
 MENDABLE = (ValueError, OSError, LossNotFiniteError, memory.NotEnoughMemoryError, torch.OutOfMemoryError)
 
@@ -75,18 +76,19 @@ def find_or_train(
 
 
 def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
-    """The record, if it is of the same kind of files as those in `data_root`, and of as many; or if none are there."""
+    """The record, if it is of the files in `data_root`, or if none are there; ValueError if it is of others."""
     try:
-        source = _source(*datasets(run, data_root))
+        sets = datasets(run, data_root)
     except FileNotFoundError:
         if data_root:
             raise
         return record
+    source, now = _source(*sets), _files(*sets)
     if source != record.source:
-        raise ValueError(
-            f"{run.name} is recorded from: {record.source}; there is now: {source}; set BISENET_RESULTS to another "
-            "folder to run it on both"
-        )
+        raise ValueError(f"{run.name} is recorded from: {record.source}; there is now: {source}; {OTHER_FILES}")
+    if record.files and record.files != now:
+        said = f"was recorded on {record.date[:10]}; since then an image or a label file has changed"
+        raise ValueError(f"{run.name} {said}; {OTHER_FILES}")
     return record
 
 
@@ -103,6 +105,11 @@ def datasets(run: Run, data_root: str | Path | None) -> tuple[PairDataset, PairD
 def _source(train_set: PairDataset, test_set: PairDataset) -> str:
     """What kind of files both sets are, and how many are there if not all."""
     return "; ".join(dict.fromkeys((train_set.source, test_set.source)))
+
+
+def _files(train_set: PairDataset, test_set: PairDataset) -> str:
+    """Fingerprints of the files of both sets, "" where none are read."""
+    return " ".join(filter(None, (getattr(each, "fingerprint", "") for each in (train_set, test_set))))
 
 
 def lacks(run: Run) -> str:
@@ -214,6 +221,7 @@ def _record(
         training=training,
         initial=initial,
         source=_source(train_set, test_set),
+        files=_files(train_set, test_set),
         images={
             "train": used_images(train_set, training.train_images),
             "test": used_images(test_set, training.test_images),

@@ -13,7 +13,7 @@ from bisenet.runs.training import MENDABLE, find_or_train, print_progress
 
 def main(path: str) -> int:
     """Train the run; 1 with one line on stderr for an error a user can mend."""
-    given = json.loads(Path(path).read_text())
+    given = json.loads(Path(path).read_text(encoding="utf-8"))
     execution = Execution(**given["execution"])
     run, data_root = Run.of_json(given["run"]), given["data_root"] or None
     try:

@@ -132,7 +132,7 @@ def shipped_folder() -> Path:
 
 def _begun(path: Path, machine: dict[str, Any]) -> SpeedRecord:
     """The record to go on with; one that was made in another way is not."""
-    record = json.loads(path.read_text()) if path.exists() else {}
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return {"failed": {}, **record} if {**record, **machine} == record else {**machine, "networks": {}, "failed": {}}
 
 
@@ -194,5 +194,5 @@ def records(folder: Path) -> dict[str, SpeedRecord]:
 
 def read_records(folder: Path) -> list[SpeedRecord]:
     """The records of a folder, those of a GPU first."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda record: "gpu" not in record["device"])

@@ -242,7 +242,7 @@ def tidy(folder: Path) -> pd.DataFrame:
     """
     lines = []
     for path in sorted(folder.rglob("*.json")):
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         for name, entry in record.get("networks", {}).items():
             about = {"kind": "network", "name": name, "engine": record["engine"], "precision": record["precision"]}
             lines.append(about | _tidy(path, record, entry["timing"], entry["process"]))

@@ -72,6 +72,13 @@ def test_tutorial_layout(tutorial: Path) -> None:
         assert labels.ravel().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255]
 
 
+def test_files_of_a_file_manager_are_none_of_the_data(tutorial: Path) -> None:
+    for name in ("._train_a.png", ".DS_Store"):
+        (tutorial / "train" / name).write_bytes(b"not a picture")
+    (tutorial / "train" / "Thumbs.db").write_bytes(b"nor is this")
+    assert len(open_dataset("camvid", "train", root=tutorial)) == 1
+
+
 def test_original_layout(original: Path) -> None:
     for split, expected in ORIGINAL_SPLIT.items():
         dataset = open_dataset("camvid", split, root=str(original))

@@ -236,3 +236,17 @@ def test_a_record_of_a_part_is_not_taken_for_the_whole(tmp_path, monkeypatch):
         find_or_train(run, execution=HERE)
     shutil.rmtree(tmp_path / "cityscapes")
     assert find_or_train(run, execution=HERE) == record  # the record is as good as it was
+
+
+def test_a_record_of_labels_that_were_corrected_is_not_taken_for_a_new_one(tmp_path, results, capsys):
+    miniature.make("cityscapes", tmp_path / "data", {"train": 4, "val": 1})
+    words = ["train", "--row", "table_2.detail", "--dataset", "cityscapes", "--scale", "smoke", "--accelerator", "cpu"]
+    words += ["--data-root", str(tmp_path / "data")]
+    assert main(words) == 0 and "found" not in capsys.readouterr().out
+    assert main(words) == 0 and "found, not trained again: recorded on 20" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")  # later times, the same files
+    assert main([*words[:-1], str(tmp_path / "copy")]) == 0
+    label = next((tmp_path / "data").rglob("*_labelIds.png"))
+    Image.fromarray(np.minimum(np.asarray(Image.open(label)), 8)).save(label)
+    assert main(words) == 1
+    assert "since then an image or a label file has changed; set BISENET_RESULTS" in capsys.readouterr().err
