@@ -38,7 +38,7 @@ def open_dataset(name: str, split: str, *, root: str | Path | None = None, size:
         if root:
             raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
         return Streets(split, size or (512, 1024))
-    return READERS[name](split, Path(root) if root else DATA_FOLDER / name)
+    return READERS[name](split, Path(root).expanduser() if root else DATA_FOLDER / name)
 
 
 def palette(num_classes: int) -> np.ndarray:

@@ -53,8 +53,9 @@ def published() -> Store:
 
 
 def results_folder() -> Path:
-    """`results/` in the repository, or where the environment variable BISENET_RESULTS points."""
-    return Path(os.environ.get("BISENET_RESULTS", REPOSITORY / "results"))
+    """`results/` in the repository, or where the environment variable BISENET_RESULTS points; empty is not set."""
+    named = os.environ.get("BISENET_RESULTS")
+    return Path(named).expanduser() if named else REPOSITORY / "results"
 
 
 def output_folder(dataset: str, scale: str) -> Path:

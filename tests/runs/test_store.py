@@ -1,8 +1,12 @@
-"""The records that came with the repository are of rows as they are planned today."""
+"""Where records are, and that those of the repository are of rows as they are planned today."""
+
+import pytest
 
 from bisenet import paper
+from bisenet.data import open_dataset
 from bisenet.runs.plan import plan
-from bisenet.runs.store import published, records_folder
+from bisenet.runs.provenance import REPOSITORY
+from bisenet.runs.store import published, records_folder, results_folder
 
 
 def test_every_record_is_of_some_row() -> None:
@@ -15,3 +19,15 @@ def test_every_record_is_of_some_row() -> None:
         assert record.hash in known, path.name
     for path in records_folder().glob("*.safetensors"):
         assert path.with_suffix(".json").is_file(), path.name
+
+
+def test_a_home_folder_and_an_empty_name_are_understood(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BISENET_RESULTS", "~/mine")
+    assert results_folder() == tmp_path / "mine"
+    monkeypatch.setenv("BISENET_RESULTS", "")
+    assert results_folder() == REPOSITORY / "results"
+    for part in ("train", "trainannot"):
+        (tmp_path / "camvid" / part).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=f"no PNG images below {tmp_path / 'camvid'}"):
+        open_dataset("camvid", "train", root="~/camvid")
