@@ -52,7 +52,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
         return load_file(path), metadata
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is truncated or no safetensors file of ours ({error})") from error
+        raise ValueError(f"{path} is truncated or no safetensors file of this package ({error})") from error
 
 
 def write_json(path: Path, content: Any) -> None:

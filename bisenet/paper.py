@@ -37,7 +37,6 @@ class Row:
     label: str
     model: ModelConfig
     training: dict[str, Any]  # fields of `TrainConfig` that the row sets
-    knob: float  # the value that the table varies, NaN where that is no number
     miou: float  # percent; NaN where the paper prints none, as for GFLOPs
     gflops: float
     gflops_decimals: int  # as printed
@@ -105,7 +104,7 @@ def _own(name: str, row: Row, line: dict[Any, Any]) -> Row:
 
 def _row(name: str, line: dict[str, str]) -> Row:
     model = ModelConfig(**_fields(ModelConfig, line))
-    numbers: dict[str, Any] = {key: float(line.get(key) or math.nan) for key in ("knob", "miou", "gflops")}
+    numbers: dict[str, Any] = {key: float(line.get(key) or math.nan) for key in ("miou", "gflops")}
     decimals = len(line.get("gflops", "").partition(".")[2])
     return Row(name, line["row"], line["label"], model, _fields(TrainConfig, line), **numbers, gflops_decimals=decimals)
 

@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 from bisenet import paper
 from bisenet.commands.common import Command, CommandError, add_data_root, add_setting
+from bisenet.config import Size
 from bisenet.data import DATASETS, check, open_dataset
+from bisenet.data.info import FilePairs
 
 
 def _check_flags(parser: argparse.ArgumentParser) -> None:
@@ -19,24 +21,35 @@ def _check_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    recipe = paper.recipe(arguments.dataset, arguments.scale)
-    largest = recipe.test_size if recipe.protocol == "padded" else None
+    recipe, info = paper.recipe(arguments.dataset, arguments.scale), DATASETS[arguments.dataset]
+    if not info.needs_files:
+        raise CommandError(f"{info.name} is drawn: it has no files; name another with --dataset")
     faults = 0
-    for split in (name for name in ("train", "val", "test") if name in DATASETS[arguments.dataset].splits):
-        dataset = open_dataset(arguments.dataset, split, root=arguments.data_root, size=recipe.image_size)
-        if not dataset.labelled:
-            print(f"{split}: without labels")
-            continue
-        bar = functools.partial(tqdm, desc=split, total=len(dataset), file=sys.stdout, disable=not sys.stdout.isatty())
-        found = check.survey(dataset, range(len(dataset)), largest, bar)
-        print(f"{split}: {found}")
-        for doubt in found.doubts:
-            print(f"{split}: doubtful: {doubt}")
-        for fault in found.faults:
-            print(f"{split}: wrong: {fault}", file=sys.stderr)
-        faults += len(found.faults)
+    for split in (name for name in ("train", "val", "test") if name in info.splits):
+        padded = split == recipe.test_split and recipe.protocol == "padded"
+        faults += _of_split(arguments, split, recipe.test_size if padded else None)
     if faults:
-        raise CommandError(f"{faults} faults in {arguments.dataset}, named above; mend the files, or leave them out")
+        raise CommandError(f"faults in {info.name}: {faults}, named above; mend the files, or leave them out")
+
+
+def _of_split(arguments: argparse.Namespace, split: str, largest: Size | None) -> int:
+    """Say what is in a split; returns how many faults it has. A split that is not there is one."""
+    try:
+        dataset = open_dataset(arguments.dataset, split, root=arguments.data_root)
+    except FileNotFoundError as error:
+        print(f"{split}: wrong: {error}", file=sys.stderr)
+        return 1
+    if not isinstance(dataset, FilePairs) or not dataset.labelled:
+        print(f"{split}: {len(dataset)} images without labels")
+        return 0
+    bar = functools.partial(tqdm, desc=split, total=len(dataset), file=sys.stdout, disable=not sys.stdout.isatty())
+    found = check.survey(dataset, range(len(dataset)), largest, bar)
+    print(f"{split}: {found}")
+    for doubt in found.doubts:
+        print(f"{split}: doubtful: {doubt}")
+    for fault in found.faults:
+        print(f"{split}: wrong: {fault}", file=sys.stderr)
+    return len(found.faults)
 
 
 COMMANDS: dict[str, Command] = {

@@ -22,7 +22,7 @@ def _cost_flags(parser: argparse.ArgumentParser) -> None:
 
 def _cost(arguments: argparse.Namespace) -> None:
     rows = [paper.row(arguments.row)] if arguments.row else [row for name in paper.TABLES for row in paper.table(name)]
-    print(f"{'':28} GFLOPs: paper     ours    GMACs   parameters")
+    print(f"{'':28} GFLOPs: paper     here    GMACs   parameters")
     for row in rows:
         ours = cost.variant_cost(row.model)
         printed, verdict = f"{row.gflops:.{row.gflops_decimals}f}", ablations.gflops_verdict(row, ours.gflops)
@@ -48,10 +48,12 @@ def _bench_flags(parser: argparse.ArgumentParser) -> None:
         "--weights", type=shipped, metavar="FILE", help="time the network of this file alone, half a side of the frame"
     )
     instead = parser.add_mutually_exclusive_group()
-    ours = "instead: our own ways from frame to class map, in every engine and precision, in turn"
+    ours = "instead: the ways of this package from frame to class map, in every engine and precision, in turn"
     instead.add_argument("--ours", action="store_true", help=ours)
     instead.add_argument(
-        "--training", action="store_true", help="instead: our training step beside a plain loop, on the CPU"
+        "--training",
+        action="store_true",
+        help="instead: the training step of this package beside a plain loop, on the CPU",
     )
 
 
@@ -91,5 +93,9 @@ def _bench_networks(arguments: argparse.Namespace, iterations: int) -> None:
 
 COMMANDS: dict[str, Command] = {
     "cost": ("GFLOPs by the paper's rule, plain MACs and parameters, beside the paper's numbers.", _cost_flags, _cost),
-    "bench": ("Time our networks and others by the paper's protocol, and record the speeds.", _bench_flags, _bench),
+    "bench": (
+        "Time the paper's networks and others by the paper's protocol, and record the speeds.",
+        _bench_flags,
+        _bench,
+    ),
 }

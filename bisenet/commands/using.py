@@ -118,7 +118,7 @@ def _size(text: str) -> tuple[int, int]:
 COMMANDS: dict[str, Command] = {
     "predict": ("Segment photographs and videos: a class map for every frame.", _predict_flags, _predict),
     "convert": (
-        "Read a checkpoint of CoinCheung/BiSeNet or mmsegmentation into a file of ours.",
+        "Read a checkpoint of CoinCheung/BiSeNet or mmsegmentation into a file of this package.",
         _convert_flags,
         _convert,
     ),

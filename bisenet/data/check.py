@@ -6,6 +6,7 @@ probably is not: a picture that is all but black, a photograph that is to be tur
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections import defaultdict
@@ -18,11 +19,13 @@ import numpy as np
 from PIL import Image
 
 from bisenet.config import Size
-from bisenet.dataset import IGNORE, PairDataset
+from bisenet.data.info import FilePairs
+from bisenet.dataset import IGNORE
 
 DARK = 32  # of 255: an image without a brighter pixel has probably fewer bits than its file
-MOST_VOID = 0.5  # of the pixels: where more are void, something is probably void that should not be
-ORIENTATION = 0x0112  # the EXIF tag that says how a photograph is to be turned
+MOST_VOID = 50  # percent of the pixels: where more are void, something is probably void that should not be
+ORIENTATION = 0x0112  # the EXIF tag that says how a photograph is to be turned; 1 is upright
+NAMED = 8  # classes in a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +39,18 @@ class Survey:
     faults: Sequence[str]
     doubts: Sequence[str]
 
+    @property
+    def occurring(self) -> list[int]:
+        """The ids of the classes that occur, the most frequent first."""
+        counts = self.pixels[: len(self.classes)]
+        return [k for k in np.argsort(-counts, kind="stable").tolist() if counts[k]]
+
     def __str__(self) -> str:
-        """One line: the share of each class that occurs, of the labelled pixels, and that of void, of all."""
-        labelled = self.pixels[: len(self.classes)]
-        shares = zip(self.classes, 100 * labelled / max(1, labelled.sum()), strict=True)
-        occurring = ", ".join(f"{name} {share:.1f} %" for name, share in shares if share)
+        """One line: shares of the most frequent classes, of the labelled pixels, and that of void, of all."""
+        labelled = self.pixels[: len(self.classes)].sum()
+        shares = [f"{self.classes[k]} {100 * self.pixels[k] / labelled:.1f} %" for k in self.occurring]
         void = 100 * self.pixels[IGNORE] / max(1, self.pixels.sum())
-        return f"{self.images} images up to {self.brightest} of 255; {occurring or 'no class'}; void {void:.1f} %"
+        return f"{self.images} images, brightest pixel {self.brightest} of 255; {_few(shares)}; void {void:.1f} %"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +63,8 @@ class _Seen:
     doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def spread(dataset: PairDataset, count: int, limit: int | None = None) -> list[int]:
-    """Indices of some images, spread evenly over a data set or over its first `limit`."""
-    size = min(len(dataset), limit or len(dataset))
-    return sorted({k * size // count for k in range(count)})
-
-
 def survey(
-    dataset: PairDataset,
+    dataset: FilePairs,
     indices: Sequence[int],
     largest: Size | None = None,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
@@ -74,55 +76,67 @@ def survey(
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(watch(pool.map(lambda index: _look(dataset, index, largest), indices)))
-    pixels = np.sum([one.pixels for one in seen], axis=0)
-    faults = [one.fault for one in seen if one.fault]
     doubts = defaultdict(list)
     for kind, doubt in (item for one in seen for item in one.doubts.items()):
         doubts[kind].append(doubt)
-    lines = [found[0] + (f" ({len(found)} such files)" if len(found) > 1 else "") for found in doubts.values()]
-    if pixels.any():
-        of_all = _of_all(dataset.info.classes, pixels, whole=len(seen) == len(dataset))
-        faults, lines = [*faults, *of_all[0]], [*lines, *of_all[1]]
-    brightest = max(one.brightest for one in seen)
-    return Survey(dataset.info.classes, len(seen), pixels, brightest, faults, lines)
+    found = Survey(
+        dataset.info.classes,
+        len(seen),
+        np.sum([one.pixels for one in seen], axis=0),
+        max(one.brightest for one in seen),
+        [one.fault for one in seen if one.fault],
+        [of_kind[0] + (f" ({len(of_kind)} such files)" if len(of_kind) > 1 else "") for of_kind in doubts.values()],
+    )
+    return _with_all(found, whole=len(seen) == len(dataset), complete=dataset.complete)
 
 
-def _look(dataset: PairDataset, index: int, largest: Size | None) -> _Seen:
+def _look(dataset: FilePairs, index: int, largest: Size | None) -> _Seen:
     try:
         image, labels = dataset.load(index)
     except (ValueError, OSError) as error:
         return _Seen(np.zeros(256, np.int64), 0, str(error))
-    pairs: Sequence[tuple[Path, Path]] = getattr(dataset, "pairs", ())  # of files, if it is read from such
-    path = pairs[index][0] if pairs else None
+    (path, label_path), (height, width) = dataset.pairs[index], image.shape[:2]
+    pixels, brightest = np.bincount(labels.ravel(), minlength=256), int(image.max())
     fault, doubts = "", {}
-    if largest and (image.shape[0] > largest[0] or image.shape[1] > largest[1]):
-        size, room = ("x".join(map(str, pair)) for pair in (image.shape[:2], largest))
-        fault = f"{path}: {size} (height x width), and evaluation pads to {room}; make it smaller"
-    if image.max() < DARK:
-        doubts["dark"] = f"{path}: no pixel is brighter than {image.max()} of 255; are of its 16 bits only 12 in use?"
-    if path and (turned := _orientation(path)) != 1:
+    if largest and (height > largest[0] or width > largest[1]):
+        room = "x".join(map(str, largest))
+        fault = f"{path}: {height}x{width} (height x width), and evaluation pads to {room}; make it smaller"
+    if brightest < DARK:
+        doubts["dark"] = f"{path}: no pixel is brighter than {brightest} of 255, as where 16 bits hold only 12"
+    if turned := _turned(path):
         doubts["turned"] = f"{path}: its EXIF data (orientation {turned}) turn it, and labels do not follow"
-    if (labels == IGNORE).all():
-        doubts["void"] = f"{pairs[index][1] if pairs else index}: all labels are void"
-    return _Seen(np.bincount(labels.ravel(), minlength=256), int(image.max()), fault, doubts)
+    if pixels[IGNORE] == pixels.sum():
+        doubts["void"] = f"{label_path}: all labels are void"
+    return _Seen(pixels, brightest, fault, doubts)
 
 
-def _orientation(path: Path) -> int:
-    """1 is upright. Opening a picture does not decode it."""
-    with Image.open(path) as picture:
-        return int(picture.getexif().get(ORIENTATION, 1))
+def _turned(path: Path) -> int:
+    """The orientation in the EXIF data of a picture that is to be turned, or 0; nothing is decoded for it."""
+    with contextlib.suppress(Exception), Image.open(path) as picture:  # whatever is wrong there, the pixels are read
+        value = Image.Image.getexif(picture).get(ORIENTATION)
+        return value if isinstance(value, int) and 1 < value < 9 else 0
+    return 0
 
 
-def _of_all(classes: tuple[str, ...], pixels: np.ndarray, whole: bool) -> tuple[list[str], list[str]]:
-    """Faults and doubts by the pixels of each id; which classes are missing can be said of a whole set only."""
-    occurring, void = np.flatnonzero(pixels[: len(classes)]), 100 * pixels[IGNORE] / pixels.sum()
-    if not len(occurring):
-        return ["all labels are void (255): nothing can be learned or scored"], []
-    if len(occurring) == 1:
-        only = f"only {classes[occurring[0]]!r} is labelled, {void:.0f} % of the pixels are void (255)"
-        return [f"{only}: nothing can be told apart; a mask of 0 and 255 is to be saved as 0 and 1"], []
-    absent = [name for k, name in enumerate(classes) if k not in occurring]
-    doubts = [f"{len(absent)} of {len(classes)} classes never occur: {', '.join(absent)}"] if absent and whole else []
-    if void > 100 * MOST_VOID:
+def _with_all(found: Survey, whole: bool, complete: bool) -> Survey:
+    """The survey with what its classes say: of all images that are there, `whole`, and of a `complete` data set."""
+    if not found.pixels.any():
+        return found
+    void, occurring = 100 * found.pixels[IGNORE] / found.pixels.sum(), found.occurring
+    faults, doubts = [*found.faults], [*found.doubts]
+    if len(occurring) < 2:
+        only = f"only {found.classes[occurring[0]]!r} is labelled" if occurring else "nothing is labelled"
+        told = f"{only}, {void:.0f} % of the pixels are void (255): nothing can be told apart"
+        advice = "; an object that is saved as 255 is to be saved as 1" if occurring and void else ""
+        (faults if whole else doubts).append(told + advice)
+    elif void > MOST_VOID:
         doubts.append(f"{void:.0f} % of the pixels are void (255)")
-    return [], doubts
+    absent = [name for k, name in enumerate(found.classes) if k not in occurring]
+    if absent and complete and whole and len(occurring) > 1:
+        doubts.append(f"{len(absent)} of {len(found.classes)} classes never occur: {_few(absent)}")
+    return dataclasses.replace(found, faults=faults, doubts=doubts)
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more if names else "no class"

@@ -30,6 +30,7 @@ class FilePairs:
     info: DatasetInfo
     source: str
     labelled = True
+    complete: bool  # whether all files of the split are there
     pairs: list[tuple[Path, Path]]
 
     def __len__(self) -> int:
@@ -54,9 +55,11 @@ class FilePairs:
     def _check(self, kind: str, split: str) -> None:
         """Say what these files are: warn if some of the split are missing; FileNotFoundError for missing labels."""
         self.source, expected = kind, self.info.splits[split]
-        if len(self) != expected:
+        self.complete = len(self) == expected
+        if not self.complete:
             self.source += f", {len(self)} of {expected} images of {split}"
             warnings.warn(f"{self.info.name} is not the whole data set: {self.source}", stacklevel=3)
-        for image, labels in self.pairs if self.labelled else ():
-            if not labels.is_file():
-                raise FileNotFoundError(f"image without labels: {image} needs {labels}")
+        missing = [pair for pair in self.pairs if not pair[1].is_file()] if self.labelled else []
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+            raise FileNotFoundError(f"image without labels: {missing[0][0]} needs {missing[0][1]}{more}")

@@ -7,7 +7,6 @@ wrong.
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from pathlib import Path
@@ -52,8 +51,9 @@ def _higher_byte(picture: Image.Image, path: Path) -> np.ndarray:
 def read_ids(path: Path) -> np.ndarray:
     """A label file as uint8 (H, W); ValueError if it does not hold one 8-bit id a pixel.
 
-    Where there is a palette, the ids are its indices; but if all of its colours are grey, the ids are the greys: so
-    programs that make files smaller write grey pictures.
+    Where there is a palette, the ids are its indices; but if all of its colours are grey, and those in use differ, the
+    ids are the greys: so programs that make files smaller write grey pictures. The order of a palette of colours is
+    trusted.
     """
     if (pixels := _decode(path, GREY)) is not None:
         return pixels[..., 0]
@@ -62,8 +62,10 @@ def read_ids(path: Path) -> np.ndarray:
             raise ValueError(f"{path}: a label file holds one 8-bit class id a pixel, this one has mode {picture.mode}")
         ids = np.array(picture)
         colours = np.array(picture.getpalette() or [], np.uint8).reshape(-1, 3)
-    grey = len(colours) > ids.max() and (colours == colours[:, :1]).all()
-    return colours[ids, 0] if grey else ids
+    if len(colours) <= ids.max() or (colours != colours[:, :1]).any():
+        return ids
+    used = np.unique(ids)
+    return colours[ids, 0] if len(np.unique(colours[used, 0])) == len(used) else ids
 
 
 def _decode(path: Path, colour_type: int, upright: bool = False) -> np.ndarray | None:
@@ -77,13 +79,27 @@ def _decode(path: Path, colour_type: int, upright: bool = False) -> np.ndarray |
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     if width * height > (Image.MAX_IMAGE_PIXELS or math.inf) or (upright and b"eXIf" in content):
         return None
-    done = _decoder(colour_type, threading.get_ident()).decode(content)
+    done = _decoder(colour_type).decode(content)
     return None if done.error_message else done.pixbuf
 
 
-@functools.cache
-def _decoder(colour_type: int, thread: int) -> ImageDecoder:
-    """Each thread has its own: one that two use at a time crashes."""
+class _OfThread(threading.local):
+    """The decoders of a thread by colour type: one that two threads use at a time crashes."""
+
+    def __init__(self) -> None:
+        self.by_type: dict[int, ImageDecoder] = {}
+
+
+_decoders = _OfThread()
+
+
+def _decoder(colour_type: int) -> ImageDecoder:
+    if colour_type not in _decoders.by_type:
+        _decoders.by_type[colour_type] = _new_decoder(colour_type)
+    return _decoders.by_type[colour_type]
+
+
+def _new_decoder(colour_type: int) -> ImageDecoder:
     config = ImageDecoderConfig()
     config.enabled_decoders = [ImageDecoderType.PNG]
     config.quirks = {ImageDecoderQuirks.IGNORE_CHECKSUM: 0}  # its default ignores them, and broken files with them

@@ -168,7 +168,7 @@ def _recognised(path: str | Path, content: Any) -> tuple[Kind, dict[str, Tensor]
             older = any(name.startswith("head.conv_out.") for name in tensors)
             raise ValueError(f"{path} is {OLDER}" if older else f"{path} has no {kind.head}: a network without a head")
     if "head.classifier.weight" in tensors:
-        raise ValueError(f"{path} has the names of ours: if it is a file of BiSeNetV2.save, give it as it is")
+        raise ValueError(f"{path} has the names of this package: if it is a file of BiSeNetV2.save, give it as it is")
     some = ", ".join(list(tensors)[:3])
     raise ValueError(
         f"{path} is of another network: it holds {some}, ...; known are BiSeNet V2 of CoinCheung and mmsegmentation"

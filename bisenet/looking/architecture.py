@@ -138,10 +138,10 @@ def shape_text(shape: Shape) -> str:
     return f"{height}×{width}×{channels}"
 
 
-def receptive_field(model: nn.Module) -> int:
-    """Pixels along one side that an output depends on, for a network that is one chain of convolutions."""
+def receptive_field(chain: nn.Module) -> int:
+    """Pixels along one side that an output depends on, of a chain of convolutions such as the Detail Branch."""
     field, stride = 1, 1
-    for layer in model.modules():
+    for layer in chain.modules():
         if isinstance(layer, nn.Conv2d):
             field += (max(layer.kernel_size) - 1) * stride
             stride *= max(layer.stride)

@@ -13,6 +13,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from bisenet.data import DATASETS
 from bisenet.dataset import IGNORE, DatasetInfo
 from bisenet.report.charts import BAD, GREEN, OURS, closed
 from bisenet.report.verdict import NOT_RUN
@@ -25,7 +26,12 @@ TOLD_APART = {
 
 
 def readable(info: DatasetInfo) -> np.ndarray:
-    """The palette of a data set for pictures that are to be read, uint8 (K, 3); files have the official one."""
+    """The palette of a data set for pictures that are to be read, uint8 (K, 3); files have the official one.
+
+    Only that of Cityscapes, and so of the embedded scenes, differs.
+    """
+    if info.classes != DATASETS["cityscapes"].classes:
+        return info.palette
     return np.array([TOLD_APART.get(name, official) for name, official in zip(info.classes, info.palette, strict=True)])
 
 

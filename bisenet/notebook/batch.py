@@ -37,7 +37,7 @@ from bisenet.runs.many import needed, train_side_by_side
 from bisenet.runs.plan import Run
 from bisenet.runs.provenance import NOTEBOOKS
 from bisenet.runs.store import check_writable, output_folder, yours
-from bisenet.runs.training import datasets, lacks
+from bisenet.runs.training import datasets, lacks, look_at
 from bisenet.speed import bench, peers, ways
 
 SHOWN = {
@@ -178,7 +178,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     runs = needed_by(paths, parameters)
     missing = [run for run in runs if not yours().find(run) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed
-        datasets(missing[0], parameters.data_root or None)
+        look_at(datasets(missing[0], parameters.data_root or None), missing[0].training)
     cost = forecast(runs, parameters, paths, execution)
     print(f"{parameters.setting}: {cost}", flush=True)
     if missing and (side_by_side(parameters, execution) > 1 or execution != Execution()):

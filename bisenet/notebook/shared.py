@@ -108,7 +108,7 @@ def speeds(parameters: Parameters) -> tuple[dict[str, SpeedRecord], dict[str, pd
     if parameters.train:
         folder = output_folder(parameters.dataset, parameters.scale) / "speed"
         bench.bench(folder=folder, **bench.EFFORT[parameters.scale])
-    own = ("BiSeNetV2", "BiSeNetV2-Large")  # a machine that timed neither says nothing of them
+    own = [network.name for network in peers.NETWORKS if network.ours]  # a machine that timed none says nothing of them
     eager = {title: of for title, of in bench.records(folder).items() if of["engine"] == bench.EAGER}
     records = {title: of for title, of in eager.items() if any(name in of["networks"] for name in own)}
     gflops = {network.name: peers.cost(network).gflops for network in peers.NETWORKS}
@@ -119,9 +119,9 @@ def speeds(parameters: Parameters) -> tuple[dict[str, SpeedRecord], dict[str, pd
 def our_speeds(
     parameters: Parameters,
 ) -> tuple[dict[str, SpeedRecord], dict[str, SpeedRecord], dict[str, SpeedRecord]]:
-    """Records that came with the repository: our own ways and our training steps by place, networks by title.
+    """Records that came with the repository: ways to a class map and steps of training by place, networks by title.
 
-    With `train` our ways and our training step are timed now, and each engine on the networks `COMPARED`.
+    With `train` the ways and the training step are timed now, and each engine on the networks `COMPARED`.
     """
     folder = bench.shipped_folder()
     if parameters.train:
@@ -142,13 +142,13 @@ def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[Recor
 
 
 def benchmark(name: str, parameters: Parameters) -> tuple[dict[str, list[Record]], pd.DataFrame]:
-    """The records of the paper's own networks in Table 7, 8 or 9, and its table with ours (`benchmarks.beside`)."""
+    """The records of the paper's own networks in Table 7, 8 or 9, and its table (`benchmarks.beside`)."""
     records = collect(list(paper.ours(name).values()), parameters)
     return records, benchmarks.beside(name, records)
 
 
 def commands(name: str, parameters: Parameters) -> None:
-    """Print what makes our numbers of a table, in order: rehearsals, the forecast, what a row begins with, the runs."""
+    """Print what makes the numbers of a table, in order: rehearsals, the forecast, what a row begins with, the runs."""
     setting = f"--dataset {parameters.dataset} --scale {parameters.scale}"
     rows = paper.ours(name).values()
     lines = [f"rehearse --row {row.id} {setting}" for row in rows if not row.base and parameters.dataset in MINIATURES]

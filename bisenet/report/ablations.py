@@ -133,18 +133,6 @@ def by_place(rows: Sequence[Row], records: Records) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["row", "place", "scores"])
 
 
-def over_row(places: pd.DataFrame, name: str) -> pd.DataFrame:
-    """What the row `name` of `by_place` gains over each other row: `place, over, gain, 95 % interval, verdict`."""
-    lines = []
-    for place, table in places.groupby("place", sort=False):
-        of_row = dict(zip(table["row"], table["scores"], strict=True))
-        best = of_row.pop(name)
-        for over, of_over in of_row.items():
-            gained = gain(best, of_over)
-            lines.append((place, over, number(gained.points, sign="+"), gained.interval, gained.verdict))
-    return pd.DataFrame(lines, columns=["place", "over", "gain", "95 % interval", "verdict"])
-
-
 def claim(places: pd.DataFrame, better: str, worse: str, place: str) -> dict[str, str]:
     """Is the row `better` of `by_place` better at a place than the row `worse`? `here, 95 % interval, verdict`."""
     of_row = places[places["place"] == place].set_index("row")["scores"]
@@ -185,7 +173,10 @@ def _gflops(table: pd.DataFrame, rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def verdicts(table: pd.DataFrame, base: str) -> list[str]:
-    """Of each row of a table of `comparison` its gain's verdict, and whether its sign is that of the paper's gain."""
+    """Of each row of a table of `comparison` its gain's verdict, and whether its sign is that of the paper's gain.
+
+    "base not run" where the row is recorded and what it gains over is not.
+    """
     lines = zip(table["row"], gains(table), table["gain_paper"], table["n"], strict=True)
     return ["" if row == base else _verdict(*line) for row, *line in lines]
 
@@ -202,13 +193,13 @@ def number(value: float, decimals: int = 2, sign: str = "") -> str:
     return "-" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
 
 
-def gflops_verdict(row: Row, ours: float) -> str:
+def gflops_verdict(row: Row, here: float) -> str:
     """Whether a count agrees with the printed one: to the last digit, within 0.1 %, or "open"; "" for none."""
     if math.isnan(row.gflops):
         return ""
-    if f"{ours:.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}":
+    if f"{here:.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}":
         return "to the last digit"
-    return "within 0.1 %" if abs(ours / row.gflops - 1) <= 1e-3 else "open: see gflops_ledger"
+    return "within 0.1 %" if abs(here / row.gflops - 1) <= 1e-3 else "open: see gflops_ledger"
 
 
 def order(table: pd.DataFrame) -> str:

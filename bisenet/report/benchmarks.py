@@ -43,7 +43,7 @@ def beside(name: str, records: Records) -> pd.DataFrame:
 
 
 def pairs(table: pd.DataFrame) -> dict[str, str]:
-    """The columns with the paper's scores in a table of `beside`, and for each that with ours, "" for a test server."""
+    """The columns with the paper's scores in a table of `beside`, and for each that here, "" for a test server."""
     ours = {"miou_val": "miou", "miou_test": "", "miou": "miou", "pixacc": "pixacc"}
     return {column: ours[column] for column in ours if column in table}
 
@@ -108,7 +108,7 @@ def standing(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def recipes(of: str, dataset: str, scale: str) -> pd.DataFrame:
-    """The paper's recipe for the data set `of` beside ours for `dataset` and `scale`, and where they differ."""
+    """The paper's recipe for the data set `of` beside that here for `dataset` and `scale`, and where they differ."""
     columns = {
         f"paper ({of})": _recipe(paper.recipe(of, "paper")),
         f"here ({dataset}, {scale})": _recipe(paper.recipe(dataset, scale)),

@@ -140,7 +140,7 @@ def claims(table: pd.DataFrame, setting: str) -> Figure:
 
 
 def methods(table: pd.DataFrame, setting: str) -> Figure:
-    """Every method of a table of `benchmarks.beside` as a dot, by groups; the paper's own marked, ours beside."""
+    """Every method of a table of `benchmarks.beside` as a dot, by groups; the paper's own marked, those here beside."""
     scores = pairs(table)
     figure, panels = plt.subplots(
         1, len(scores), figsize=(9.6, 0.21 * len(table) + 1.4), sharey=True, squeeze=False, layout="constrained"
@@ -164,7 +164,7 @@ def methods(table: pd.DataFrame, setting: str) -> Figure:
 
 
 def _methods(axes: Axes, table: pd.DataFrame, place: np.ndarray, column: str, score: str, label: str) -> None:
-    """One panel: the column `column` of the paper and, where it has one, ours."""
+    """One panel: the column `column` of the paper and, where it has one, that here."""
     own = table["own"].to_numpy()
     for y, x in zip(place[own], table[column][own], strict=True):
         axes.axhspan(y - 0.5, y + 0.5, color="#eeeeee", zorder=0)

@@ -28,7 +28,7 @@ def figures(reading: Reading = PAPER) -> pd.DataFrame:
     """All printed GFLOPs, one line each, by row id; a reading takes the 26 different networks a few seconds.
 
     `paper` is text as printed, `here` and `difference` are unrounded. `half` is half a unit of the last printed digit;
-    a figure is `met` if it is off by no more. Rows of one network print the same figure: `network` tells which.
+    a figure is `met` to the last digit. Rows of one network print the same figure: `network` tells which.
     """
     rows = [row for name in paper.TABLES for row in paper.table(name) if not math.isnan(row.gflops)]
     return pd.DataFrame([_figure(row, network(row, reading)) for row in rows], [row.id for row in rows], COLUMNS)
@@ -38,7 +38,8 @@ def _figure(row: Row, model: ModelConfig) -> tuple[object, ...]:
     here = variant_cost(model).gflops
     printed, off, half = f"{row.gflops:.{row.gflops_decimals}f}", here - row.gflops, 0.5 * 10.0**-row.gflops_decimals
     verdict = gflops_verdict(row, here)
-    return row.table.removeprefix("table_"), row.label, printed, here, off, verdict, half, abs(off) <= half, model
+    met = verdict == "to the last digit"
+    return row.table.removeprefix("table_"), row.label, printed, here, off, verdict, half, met, model
 
 
 def show(figures: pd.DataFrame) -> pd.DataFrame:

@@ -33,12 +33,12 @@ hand. The same command writes `index.html` beside it, with all figures, and with
 and [`results.csv`](results.csv): a line for each run and each timing, with all that says where it came from. What each
 folder holds is said [there](records/README.md)."""
 
-KEY = """GFLOPs agree in every printed digit, or within 0.1 %. A gain, in points of mIoU over the base of its table, has
-its 95 % interval (Welch, over seeds) and is *resolved* if that excludes zero, otherwise *unresolved*; of *one
-seed* there is no interval, and *not run* is without a record. *Same* or *other sign* compares with the paper's
-gain. A claim *holds* or *fails* if its gain is resolved. Tables 7 to 9 compare the value itself, by the 95 %
-interval of its mean, where data set and recipe are the paper's; on other data or at a smaller budget a sign can
-be compared and a value cannot."""
+KEY = """GFLOPs agree to the last printed digit, or within 0.1 %. A gain, in points of mIoU over the base of its table,
+has its 95 % interval (Welch, over seeds) and is *resolved* if that excludes zero, otherwise *unresolved*; of *one seed*
+there is no interval, *not run* is without a record, *base not run* without one of what it gains over. *Same* or *other
+sign* compares with the paper's gain. A claim *holds* or *fails* if its gain is resolved. Tables 7 to 9 compare the
+value itself, by the 95 % interval of its mean, where data set and recipe are the paper's; on other data or at a smaller
+budget a sign can be compared and a value cannot."""
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: auto; padding: 1rem }
@@ -65,6 +65,8 @@ def build() -> Path:
     parts = ["<h1>BiSeNet V2: results</h1>", markdown2html(KEY), f"<ul>{contents}</ul>"]
     if folder == records_folder().parent:
         write_text(folder / "README.md", readme())
+        for old in (folder / PICTURES).glob("*.png"):
+            old.unlink()
         for name, picture in pictures().items():
             (folder / PICTURES / name).write_bytes(picture)
         write_text(REPOSITORY / "README.md", with_results((REPOSITORY / "README.md").read_text(encoding="utf-8")))
@@ -96,7 +98,7 @@ def _picture(stem: str, number: int) -> str:
 def with_results(text: str) -> str:
     """The README with the tables that cells tagged `readme` store, each between the two comments that stand there."""
     for block, notebook in BLOCKS.items():
-        (stored,) = _outputs(_read(NOTEBOOKS / f"{notebook}.ipynb"), "text/markdown", "readme")
+        stored = next(_outputs(_read(NOTEBOOKS / f"{notebook}.ipynb"), "text/markdown", "readme"))
         before, begin, rest = text.partition(BEGIN.format(block))
         _, end, after = rest.partition(END.format(block))
         if not (begin and end):
@@ -141,18 +143,17 @@ def _editions(path: Path, folder: Path) -> Iterator[str]:
 
 def _results(path: Path) -> list[str]:
     """What a notebook's result cells gave out, as Markdown; ValueError where one gave nothing: it was not executed."""
-    notebook, parts, drawn = _read(path), [], 0
-    cells = [cell for cell in notebook.cells if RESULT in cell.metadata.get("tags", ())]
-    for cell in cells:
-        for output in cell.get("outputs", ()):
-            data = output.get("data", {})
+    parts, drawn = list[str](), 0
+    for cell in (cell for cell in _read(path).cells if RESULT in cell.metadata.get("tags", ())):
+        before = len(parts)
+        for data in (output.get("data", {}) for output in cell.get("outputs", ())):
             if "image/png" in data:
                 parts.append(f"![{title(path)}]({PICTURES}/{_picture(path.stem, drawn)})")
                 drawn += 1
             elif "text/markdown" in data:
                 parts.append(data["text/markdown"])
-    if len(parts) < len(cells):
-        raise ValueError(f"{path.name} has {len(cells)} result cells and stores {len(parts)} results: make notebooks")
+        if len(parts) == before:
+            raise ValueError(f"{path.name}: the result cell {cell.source[:40]!r}... stores nothing: make notebooks")
     return parts
 
 

@@ -21,6 +21,7 @@ from bisenet.boundaries import RADIUS
 from bisenet.checkpoint import Fitted
 from bisenet.config import plain
 from bisenet.data import DATASETS, check, open_dataset
+from bisenet.data.info import FilePairs
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
@@ -160,7 +161,7 @@ def _train(
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
     memory.check(run.model, run.training, execution.accumulation, fabric)
-    _look_at(sets, run.training, fabric)
+    look_at(sets, run.training, fabric)
     model, initial = _beginning(run, weights)
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
@@ -179,24 +180,38 @@ def _train(
     return record
 
 
-def _look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig, fabric: Fabric) -> None:
-    """Say what is in some images of either set; ValueError for what cannot be right, a warning for what may not be."""
-    limits = (training.train_images, training.test_images)
-    largest = training.test_size if training.protocol == "padded" else None
-    for dataset, limit, split in zip(sets, limits, (training.train_split, training.test_split), strict=True):
-        if not dataset.info.needs_files:
-            continue
-        found = check.survey(dataset, check.spread(dataset, LOOKED_AT, limit), largest)
-        if found.faults:  # which some images alone can show of a set that is right
-            found = check.survey(dataset, range(used_images(dataset, limit)), largest)
-        name = f"{dataset.info.name} {split}"
+def look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig, fabric: Fabric | None = None) -> None:
+    """Say what is in some images of either set: ValueError for what cannot be right, a warning for what may not be.
+
+    The first process looks, and all of a group fail alike.
+    """
+    first = not fabric or fabric.is_global_zero
+    surveys = _surveys(sets, training) if first else {}
+    for name, found in (fabric.broadcast(surveys) if fabric else surveys).items():
         if found.faults:
-            more = f" (and {len(found.faults) - 1} faults more: python -m bisenet check)" if found.faults[1:] else ""
-            raise ValueError(f"{name}: {found.faults[0]}{more}")
-        if fabric.is_global_zero:
+            dataset = name.split()[0]
+            more = f" (and {len(found.faults) - 1} more: python -m bisenet check --dataset {dataset} --data-root ...)"
+            raise ValueError(f"{name}: {found.faults[0]}{more if found.faults[1:] else ''}")
+        if first:
             print(f"{name}: {found}", flush=True)
-            for doubt in found.doubts:
-                warnings.warn(f"{name}: {doubt}", stacklevel=2)
+        for doubt in found.doubts if first else ():
+            warnings.warn(f"{name}: {doubt}", stacklevel=2)
+
+
+def _surveys(sets: tuple[PairDataset, PairDataset], training: TrainConfig) -> dict[str, check.Survey]:
+    found = {}
+    limits, padded = (training.train_images, training.test_images), training.protocol == "padded"
+    names = (f"{training.train_split} (training)", f"{training.test_split} (test)")
+    for dataset, limit, name, largest in zip(sets, limits, names, (None, training.test_size), strict=True):
+        if not isinstance(dataset, FilePairs):
+            continue
+        size = used_images(dataset, limit)
+        some = sorted({k * size // LOOKED_AT for k in range(LOOKED_AT)})
+        seen = check.survey(dataset, some, largest if padded else None)
+        if len(seen.occurring) < 2 and not seen.faults:  # which of some images may be right
+            seen = check.survey(dataset, range(len(dataset)))
+        found[f"{dataset.info.name} {name}"] = seen
+    return found
 
 
 def _record(

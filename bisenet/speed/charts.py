@@ -1,4 +1,4 @@
-"""Records of speed as pictures: Figure 1, our own ways, the roofline."""
+"""Records of speed as pictures: Figure 1, ways to a class map, the roofline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REAL_TIME = 30  # frames per second
 
 
 def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) -> Figure:
-    """Figure 1: accuracy against speed, as published (`paper.published("table_7")`) and once for each record of ours.
+    """Figure 1: accuracy against speed, as published (`paper.published("table_7")`) and once for each record.
 
     `measured` has tables of `timings.measured` by the title of their record; one without a number has no panel. A
     network without a published accuracy is a tick at the lower edge.

@@ -110,8 +110,9 @@ def _ratio(paper: float, ours: float, note: str) -> tuple[str, ...]:
     return f"{paper:.3g}", f"{ours:.3g}", f"x {ours / paper:.2g}", why
 
 
-def beside(records: Mapping[str, Mapping[str, Any]], name: str = "Fast-SCNN", own: str = "BiSeNetV2") -> str:
-    """How fast a network is beside the paper's in the records of `bench.bench` that have both, as a sentence."""
+def sentence(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """How fast the nearest rival is beside the paper's network in the records of `bench.bench` that have both."""
+    name, own = "Fast-SCNN", "BiSeNetV2"
     both = {title: record["networks"] for title, record in records.items() if {name, own} <= record["networks"].keys()}
     times = {title: timing_of(of[own]).median / timing_of(of[name]).median for title, of in both.items()}
     told = "; ".join(f"{ratio:.2f} ({title})" for title, ratio in times.items())
@@ -141,7 +142,7 @@ def milliseconds(record: Mapping[str, Any], kind: str, engine: str, precision: s
 
 
 def best(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Our fastest way in fp32."""
+    """The fastest way of this package in fp32."""
     ours = [way for way in record["ways"].values() if (way["kind"], way["precision"]) == ("segmenter", "fp32")]
     return min(ours, key=lambda way: way["whole"]["median"])
 
@@ -236,7 +237,7 @@ def training(record: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def tidy(folder: Path) -> pd.DataFrame:
-    """All timings in a folder of records, a line for each: networks, our own ways, steps of training.
+    """All timings in a folder of records, a line for each: networks, ways to a class map, steps of training.
 
     Milliseconds: the median, and `ms_low` and `ms_high`, the 5th and 95th percentiles.
     """

@@ -121,7 +121,6 @@ def time_ways(
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
     record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
     record["layers"] = layers(size, device)
-    record["unavailable"] = {str(kind): kind.problem for kind in kinds() if kind.problem}
     possible = [kind for kind in kinds() if not kind.problem]
     segmenters = {kind: _loaded(kind, size) for kind in possible if kind.kind == "segmenter"}
     ways = _ways(possible, segmenters, frame, size, device)

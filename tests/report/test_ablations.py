@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from bisenet import paper
-from bisenet.cost import variant_cost
 from bisenet.report import ablations
 from bisenet.report.verdict import NOT_RUN
 from bisenet.runs.record import Record
@@ -94,13 +93,6 @@ def test_statuses_of_gains() -> None:
     assert recorded == [*statuses[:5], "base not run", statuses[6]]
     resolved = ["resolved, same sign", "unresolved, same sign", "resolved, other sign"]
     assert statuses == ["", *resolved, "one seed, other sign", "not run", "resolved"]
-
-
-def test_33_of_36_figures_are_met_and_the_others_near() -> None:
-    """With torchvision's ShuffleNetV2; with that of its authors, in the ledger, they are 34."""
-    rows = [row for name in paper.TABLES for row in paper.table(name) if not math.isnan(row.gflops)]
-    told = [ablations.gflops_verdict(row, variant_cost(row.model).gflops) for row in rows]
-    assert (told.count("to the last digit"), told.count("within 0.1 %"), len(told)) == (33, 3, 36)
 
 
 def test_miou_by_place_is_over_the_seeds_that_count_it(record_of: Callable[..., Record]) -> None:

@@ -33,8 +33,11 @@ def test_bold_and_underlined_is_what_the_paper_prints_so():
             largest = sorted(table[column].dropna().unique())[-2:]
             passed = [75.8, 74.8] if (name, column) == ("table_7", "miou_val") else largest[::-1]
             assert [best, second] == passed, (name, column)
-        html = benchmarks.marked(benchmarks.beside(name, {}), "x, y").to_html()
-        assert html.count("font-weight: bold") and html.count("text-decoration: underline")
+        styled = benchmarks.marked(benchmarks.beside(name, {}), "x, y")
+        styled._compute()
+        for mark, css in (("best", ("font-weight", "bold")), ("second", ("text-decoration", "underline"))):
+            cells = {(styled.index[i], styled.columns[j]) for (i, j), found in styled.ctx.items() if css in found}
+            assert cells == {(place, benchmarks.HEADERS[column]) for place, column in marks[mark].items()}
 
 
 def test_our_scores_beside_the_paper_s_and_why_they_differ(record_of):

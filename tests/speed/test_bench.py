@@ -262,9 +262,9 @@ def test_ratios_say_what_is_not_run():
 
 def test_another_network_beside_the_paper_s():
     faster, slower = fake_record([10.0] * 13), fake_record([10.0] + [20.0] * 12)
-    told = timings.beside({"a": faster, "b": slower, "c": {"networks": {}}})
+    told = timings.sentence({"a": faster, "b": slower, "c": {"networks": {}}})
     assert told == "Fast-SCNN has so many times the frames a second of BiSeNetV2: 1.00 (a); 0.50 (b)"
-    assert timings.beside({}) == "Fast-SCNN, BiSeNetV2: not run"
+    assert timings.sentence({}) == "Fast-SCNN, BiSeNetV2: not run"
 
 
 def test_unbeaten_are_those_that_nobody_beats_in_both():
