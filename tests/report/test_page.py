@@ -18,7 +18,7 @@ def test_what_the_readme_says_is_what_the_notebooks_store() -> None:
     said = (provenance.REPOSITORY / "README.md").read_text()
     assert page.with_results(said) == said, "python -m bisenet report"
     assert said.count("| guided aggregation merges better than a sum") == 1
-    for link in re.findall(r"\]\((?!http)([^)#]+)", said):
+    for link in re.findall(r"\]\((?!http|\.\./\.\./actions)([^)#]+)", said):  # the badge is the code host's
         assert (provenance.REPOSITORY / link).exists(), link
     missing = [
         row.id
