@@ -210,7 +210,7 @@ def test_a_file_that_looks_like_pytorch_s_in_its_first_two_bytes(tmp_path: Path)
             break
         save_file(tensors, path, {"filler": "x" * (length - 100 + more)})
     assert path.read_bytes()[:2] == b"PK" and torch.equal(load_file(path)["a"], tensors["a"])
-    with pytest.raises(ValueError, match="no safetensors file of ours"):  # its metadata are not JSON
+    with pytest.raises(ValueError, match="no safetensors file of this package"):  # its metadata are not JSON
         BiSeNetV2.load(path)
 
 

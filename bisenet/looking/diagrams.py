@@ -173,7 +173,7 @@ def _meeting(traced: Traced) -> str:
 def _behind(sheet: Sheet, traced: Traced, meet: Box) -> None:
     """What follows where the branches meet: the layers before the head, if there are any, and the head."""
     ghost, shape = traced.model, traced.inputs[traced.model.head]
-    sheet.text(meet.right[0] + 0.06, meet.y - 0.14, _ratio(traced, shape), ha="left", fontsize=6.5)
+    sheet.text(meet.x + 0.08, meet.y + 0.42, _ratio(traced, shape), ha="left", fontsize=6.5)
     last = meet
     if len(ghost.refinement):
         last = sheet.box(meet.x + 1.25, meet.y, f"refinement\n{stage_steps(ghost.refinement)[0]}", BLOCK, 1.02, 0.6)

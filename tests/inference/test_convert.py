@@ -438,7 +438,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: {**checkpoint("coincheung"), "head.conv.bn.weight": torch.ones(1024, dtype=torch.int8)},
         "head.conv.bn.weight is torch.int8, .* must be floating point",
     ),
-    "a state dict of ours": (lambda: network("coincheung").state_dict(), "has the names of ours"),
+    "a state dict of ours": (lambda: network("coincheung").state_dict(), "has the names of this package"),
 }
 
 
