@@ -45,7 +45,7 @@ def test_the_bars_are_the_softmax_at_the_pixel_and_the_picture_is_the_blend(mode
     powers = logits(model)[0, :, 20, 90].double().exp()
     np.testing.assert_allclose(bars, powers / powers.sum(), atol=1e-5)
     assert [label.get_text() for label in right.get_yticklabels()] == list(INFO.classes)
-    colours = gallery.colour(logits(model)[0].argmax(0).numpy(), INFO.palette)
+    colours = gallery.colour(logits(model)[0].argmax(0).numpy(), gallery.readable(INFO))
     np.testing.assert_allclose(left.images[0].get_array() * 255, 0.75 * IMAGE + 0.25 * colours)
     assert left.get_title() == "row 20, column 90; both branches"
 
