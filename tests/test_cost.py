@@ -15,6 +15,7 @@ from torchvision import models
 from bisenet.cost import Cost, count, variant_cost
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.paper import TABLES, Row, table
+from bisenet.report import ledger
 from bisenet.report.ablations import gflops_verdict
 
 ROWS = [row for name in TABLES for row in table(name)]
@@ -24,8 +25,7 @@ OFF = {"table_3a.lambda_16": 0.0052, "table_3c.epsilon_1": 0.0072}  # by how muc
 
 def counted(row: Row) -> Cost:
     """In Table 6 with ShuffleNetV2 as its authors released it, not as torchvision has it."""
-    released = {"backbone": f"{row.model.backbone}_released"} if "shufflenet" in row.model.backbone else {}
-    return variant_cost(dataclasses.replace(row.model, **released))
+    return variant_cost(ledger.network(row))
 
 
 @pytest.mark.parametrize("row", PRINTED, ids=lambda row: row.id)

@@ -126,15 +126,12 @@ def _seen(model: BiSeNetV2, image: np.ndarray, size: Size) -> Tensor:
     return to_tensor(torch.from_numpy(np.array(to_size(image, size)))[None].to(device), model.normalisation)
 
 
-def scaled(maps: Mapping[str, np.ndarray], shared: bool = False) -> Maps:
+def scaled(maps: Mapping[str, np.ndarray]) -> Maps:
     """Maps for display, in [0, 1]: each from its own minimum to its own maximum, as in the paper's Figure 8.
 
-    With `shared` from the minimum to the maximum of all of them, so that they can be compared. A constant map is 0.
+    A constant map is 0.
     """
-    spans = {name: (float(each.min()), float(each.max())) for name, each in maps.items()}
-    if shared:
-        spans = dict.fromkeys(maps, (min(low for low, _ in spans.values()), max(high for _, high in spans.values())))
-    return {name: (each - spans[name][0]) / ((spans[name][1] - spans[name][0]) or 1) for name, each in maps.items()}
+    return {name: (each - each.min()) / (np.ptp(each) or 1) for name, each in maps.items()}
 
 
 def enlarge(each: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
