@@ -11,11 +11,11 @@ import itertools
 import queue
 import sys
 import tempfile
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from fractions import Fraction
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,15 +25,15 @@ from tqdm import tqdm
 
 from bisenet.data import read_image
 from bisenet.files import replacing
+from bisenet.inference import videos
+from bisenet.inference.videos import Frame
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 AHEAD = 2  # frames that wait between two of the three
-MISSING = 1.0  # seconds short of what its file says, from which on a video counts as broken off
-QUALITY = {"crf": "18", "preset": "veryfast"}  # of H.264: the colours of classes stay close
 
 Network = Callable[[np.ndarray], np.ndarray]  # uint8 (H, W, 3) RGB to class ids, uint8 (H, W)
-Result = tuple[Path, np.ndarray | BaseException, np.ndarray | None]  # file, frame or what went wrong, class ids
+Result = tuple[Path, Frame | BaseException, np.ndarray | None]  # file, frame or what went wrong, class ids
 T = TypeVar("T")
 
 
@@ -69,82 +69,26 @@ def _suffixes() -> str:
     return f"{' '.join(PICTURES)} (pictures), {' '.join(VIDEOS)} (videos)"
 
 
-def frames(path: Path) -> Iterator[np.ndarray]:
-    """The frame of a picture or those of a video, uint8 (H, W, 3) RGB, upright.
+def frames(path: Path) -> Iterator[Frame]:
+    """The frame of a picture or those of a video, upright.
 
-    ValueError if the file cannot be read to its end, which for a video may come after most of its frames.
+    ValueError if the file cannot be read to its end, which for a video may come after most of its frames; a warning
+    where a file of pictures, such as an animated PNG, holds several, of which only the first is taken.
     """
     if _is_video(path):
-        yield from _decoded(path)
+        yield from videos.decoded(path)
     elif path.suffix.lower() in PICTURES:
-        yield read_image(path, upright=True)
+        yield Frame(read_image(path, upright=True))
+        _say_if_several(path)
     else:
         raise ValueError(f"{path}: by its name neither a picture nor a video; the names end with {_suffixes()}")
 
 
-def _library(path: Path) -> Any:
-    try:
-        import av  # only where there is a video: it is an extra
-    except ImportError as error:
-        raise ValueError(f"{path}: videos need a library; pip install -e '.[video]'") from error
-    return av
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Container and stream of a video; whatever the library finds wrong with them within is a ValueError."""
-    av = _library(path)
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                raise ValueError(f"{path}: no pictures in this video")
-            yield container, stream
-    except av.FFmpegError as error:
-        raise ValueError(f"{path}: cannot be decoded to its end ({error.strerror}); replace the file") from error
-
-
-def _decoded(path: Path) -> Iterator[np.ndarray]:
-    with _opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        begin = end = float((stream.start_time or 0) * stream.time_base)
-        for packet in container.demux(stream):
-            if packet.is_corrupt:  # decoders may pass over it
-                raise ValueError(f"{path}: this video breaks off after {end - begin:.1f} s; replace the file")
-            for frame in packet.decode():
-                lasts = frame.duration * frame.time_base if frame.duration else 1 / _rate(stream)
-                end = float((end if frame.time is None else frame.time) + lasts)
-                pixels = frame.to_ndarray(format="rgb24")
-                yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-        whole = _seconds(container, stream)
-        if end == begin or end - begin < whole - MISSING:
-            raise ValueError(
-                f"{path}: this video breaks off after {end - begin:.1f} of {whole:.1f} s; replace the file"
-            )
-
-
-def _rate(stream: Any) -> Fraction:
-    """Frames a second, the mean if that changes."""
-    return Fraction(stream.average_rate or stream.guessed_rate or 25)
-
-
-def _seconds(container: Any, stream: Any) -> float:
-    """How long the pictures last according to the file; 0 if it does not say.
-
-    Frames are not counted: of a video that was trimmed, more are stored than shown.
-    """
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if tag := stream.metadata.get("DURATION"):  # Matroska and WebM, as in 00:00:02.002
-        hours, minutes, seconds = tag.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    return float((container.duration or 0) / 1e6)  # of pictures and sound
-
-
-def _about(path: Path) -> tuple[Fraction, int]:
-    """Of a video: frames a second, and about how many there are (1 if the file does not say)."""
-    with _opened(path) as (container, stream):
-        return _rate(stream), max(1, round(_seconds(container, stream) * _rate(stream)))
+def _say_if_several(path: Path) -> None:
+    with Image.open(path) as picture:
+        count = getattr(picture, "n_frames", 1)
+    if count > 1 and picture.format != "MPO":  # of which cameras make previews, and pairs for two eyes
+        warnings.warn(f"{path}: it holds {count} pictures, only the first is segmented; save them apart", stacklevel=2)
 
 
 def coloured(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
@@ -164,7 +108,7 @@ def segment(
 ) -> dict[Path, str]:
     """Segment every frame of `files` and write the results to the folder `out`, with a progress bar.
 
-    `a.jpg` becomes `a.png` (see `coloured`) and `a.mov` the video `a.mp4` of the same length and mean frame rate;
+    `a.jpg` becomes `a.png` (see `coloured`) and `a.mov` the video `a.mp4`, whose frames have the times of its own;
     with `laid_over` they become `a_overlay.jpg` and `a_overlay.mp4`. Returns the files that failed, with the reason:
     broken ones, and those whose result would be named like that of another file. ValueError if `out` is a folder
     of such files itself, OSError if it cannot be written to.
@@ -230,13 +174,13 @@ def _progress(files: Iterable[Path]) -> tqdm[Any]:
     total = 0
     for path in files:
         try:
-            total += _about(path)[1] if _is_video(path) else 1
+            total += videos.about(path).frames if _is_video(path) else 1
         except ValueError:  # whoever reads it says what is wrong
             total += 1
     return tqdm(total=total, unit=" frames", file=sys.stdout, mininterval=0.1 if sys.stdout.isatty() else 10)
 
 
-def _read(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | BaseException]]:
+def _read(files: Iterable[Path]) -> Iterator[tuple[Path, Frame | BaseException]]:
     """Every frame of every file; where one cannot be read on, the reason in place of a frame."""
     for path in files:
         try:
@@ -258,13 +202,13 @@ def _ahead(items: Iterator[T]) -> Generator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _segmented(network: Network, path: Path, frame: np.ndarray | BaseException) -> Result:
+def _segmented(network: Network, path: Path, frame: Frame | BaseException) -> Result:
     if isinstance(frame, BaseException):
         return path, frame, None
     try:
-        return path, frame, network(frame)
+        return path, frame, network(frame.pixels)
     except (RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError; the next frame may be smaller
-        size = "x".join(map(str, frame.shape[:2]))
+        size = "x".join(map(str, frame.pixels.shape[:2]))
         return path, ValueError(f"{path}: the network failed on a frame of {size} ({str(error).splitlines()[0]})"), None
 
 
@@ -283,32 +227,16 @@ def _write(results: Iterator[Result], targets: dict[Path, Path], draw: Callable[
     return failed
 
 
-def _drawn(results: Iterable[Result], draw: Callable[..., Image.Image]) -> Iterator[Image.Image]:
+def _drawn(results: Iterable[Result], draw: Callable[..., Image.Image]) -> Iterator[tuple[Image.Image, Frame]]:
     for _, frame, classes in results:
         if isinstance(frame, BaseException):
             raise frame
-        yield draw(frame, classes)
+        yield draw(frame.pixels, classes), frame
 
 
-def _write_file(path: Path, target: Path, pictures: Iterator[Image.Image]) -> None:
+def _write_file(path: Path, target: Path, pictures: Iterator[tuple[Image.Image, Frame]]) -> None:
     with replacing(target) as partial:
         if _is_video(path):
-            _write_video(partial, pictures, path)
+            videos.write(partial, pictures, path)
         else:
-            next(pictures).save(partial, format="PNG" if target.suffix == ".png" else "JPEG", quality=90)
-
-
-def _write_video(target: Path, pictures: Iterator[Image.Image], source: Path) -> None:
-    first = next(pictures)
-    av, rate = _library(source), _about(source)[0]
-    try:
-        with av.open(str(target), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=rate, options=QUALITY)
-            stream.width, stream.height = first.size
-            odd = first.width % 2 or first.height % 2  # what halved chroma cannot do, and all players like best
-            stream.pix_fmt = "yuv444p" if odd else "yuv420p"
-            for picture in itertools.chain([first], pictures):
-                container.mux(stream.encode(av.VideoFrame.from_image(picture.convert("RGB"))))
-            container.mux(stream.encode(None))
-    except av.FFmpegError as error:
-        raise ValueError(f"{source}: its result cannot be written as a video ({error.strerror})") from error
+            next(pictures)[0].save(partial, format="PNG" if target.suffix == ".png" else "JPEG", quality=90)

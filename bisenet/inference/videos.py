@@ -1,0 +1,191 @@
+"""Videos, by PyAV: every frame at its own time, read and written.
+
+Frame rates are means, and what a file says of its length may be that of its sound. So a result takes the times of the
+frames that were decoded, and whether a video breaks off is judged by what the file says of its pictures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+MISSING = 1  # seconds short of what its file says of its pictures, from which on a video counts as broken off
+# Of H.264: the colours of classes stay close; frames are stored in their order, or MP4 mixes up how long they last.
+QUALITY = {"crf": "18", "preset": "veryfast", "bf": "0"}
+FINEST = 10**6  # ticks a second: of more, MP4 cannot store pauses of minutes
+
+
+class Frame(NamedTuple):
+    """A frame: uint8 (H, W, 3) RGB, upright; of a video, when it is shown and for how long, in seconds."""
+
+    pixels: np.ndarray
+    time: Fraction = Fraction(0)
+    lasts: Fraction = Fraction(0)
+    aspect: Fraction = Fraction(1)  # the width of a pixel by its height
+
+
+class _Ends(NamedTuple):
+    """What was decoded, and what the file says of it; in seconds."""
+
+    begin: Fraction
+    end: Fraction
+    lasts: Fraction  # the last picture
+    torn: bool
+    own: Fraction | None  # when the pictures end, if the file says so
+    whole: Fraction  # when pictures and sound end
+
+
+class About(NamedTuple):
+    """What a video says of itself: frames a second, the mean if that changes; its unit of time; how many frames."""
+
+    rate: Fraction
+    tick: Fraction
+    frames: int  # about; 1 if the file does not say
+
+
+def _library(path: Path) -> Any:
+    try:
+        import av  # only where there is a video: it is an extra
+    except ImportError as error:
+        raise ValueError(f"{path}: videos need a library ({error}); pip install -e '.[video]'") from error
+    return av
+
+
+def _address(path: Path) -> str:
+    return f"file:{path}"  # or what is before a colon in a name would be taken for a protocol
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Container and stream of a video; whatever the library finds wrong with them within is a ValueError."""
+    av = _library(path)
+    try:
+        with av.open(_address(path)) as container:
+            stream = container.streams.best("video")
+            if stream is None:
+                raise ValueError(f"{path}: no pictures in this video")
+            yield container, stream
+    except av.FFmpegError as error:
+        raise ValueError(f"{path}: cannot be decoded to its end ({error.strerror}); replace the file") from error
+
+
+def about(path: Path) -> About:
+    with opened(path) as (container, stream):
+        seconds = float((_own_end(stream) or _end(container)) - _begin(stream))
+        tick = stream.time_base if stream.time_base.denominator <= FINEST else Fraction(1, 90000)
+        return About(_rate(stream), tick, max(1, stream.frames or round(seconds * _rate(stream))))
+
+
+def decoded(path: Path) -> Iterator[Frame]:
+    """The frames of a video, in the order in which they are shown; times are those since the file begins.
+
+    ValueError, which may come after most of the frames, if its pictures break off; a warning where that is not sure.
+    """
+    with opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        starts = Fraction(container.start_time or 0, 10**6)
+        begin = end = _begin(stream)
+        torn, lasts = False, Fraction(0)
+        for packet in container.demux(stream):
+            torn |= packet.is_corrupt  # decoders may pass over it
+            for frame in packet.decode():
+                lasts = frame.duration * frame.time_base if frame.duration else 1 / _rate(stream)
+                time = end if frame.pts is None else frame.pts * frame.time_base
+                end = time + lasts
+                yield Frame(_upright(frame), time - starts, lasts, _aspect(stream, frame.rotation))
+        _check_end(path, _Ends(begin, end, lasts, torn, _own_end(stream), _end(container)))
+
+
+def _check_end(path: Path, pictures: _Ends) -> None:
+    """Whether the pictures are all that there were: by what the file says of them, or if it does not, of itself."""
+    begin, end, lasts, torn, own, whole = pictures
+    stated = whole if own is None else own
+    # What is torn in the middle still ends in time. Without that, headers are not so exact.
+    short = end < stated - (lasts / 2 if torn and own is not None else MISSING)
+    if end == begin or (short and (torn or own is not None)):
+        told = f"{float(end - begin):.1f} of {float(stated - begin):.1f} s"
+        raise ValueError(f"{path}: this video breaks off after {told}; replace the file")
+    if short:
+        told = f"after {float(end - begin):.1f} s, the file after {float(whole - begin):.1f} s, perhaps its sound"
+        warnings.warn(f"{path}: the pictures end {told}; the result is kept", stacklevel=2)
+    elif torn:
+        warnings.warn(f"{path}: parts of this video are damaged; the result is kept, look at it", stacklevel=2)
+
+
+def _upright(frame: Any) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+def _aspect(stream: Any, rotation: float) -> Fraction:
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    return 1 / aspect if round(rotation / 90) % 2 else aspect
+
+
+def _rate(stream: Any) -> Fraction:
+    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _begin(stream: Any) -> Fraction:
+    return Fraction((stream.start_time or 0) * stream.time_base)
+
+
+def _own_end(stream: Any) -> Fraction | None:
+    """When the pictures end, if the file says so.
+
+    But of AVI, whose length is guessed where it breaks off, frames are not counted: of a video that was trimmed, more
+    are stored than shown.
+    """
+    if stream.container.format.name == "avi" and stream.frames:
+        return _begin(stream) + stream.frames / _rate(stream)
+    if tag := stream.metadata.get("DURATION"):  # as in 00:00:02.002: the end, not the length
+        hours, minutes, seconds = tag.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    if "matroska" in stream.container.format.name:  # and WebM: without the tag, `duration` is that of all streams
+        return None
+    return _begin(stream) + Fraction(stream.duration * stream.time_base) if stream.duration else None
+
+
+def _end(container: Any) -> Fraction:
+    """When pictures and sound end."""
+    return Fraction((container.start_time or 0) + (container.duration or 0), 10**6)
+
+
+def _packets(stream: Any, shown: Iterable[tuple[Any, Frame]], tick: Fraction) -> Iterator[Any]:
+    """Encode pictures of the library, each at its time; encoders forget how long one lasts."""
+    at, lasting = -1, {}
+    for picture, frame in itertools.chain(shown, [(None, None)]):  # None: what is still inside
+        if picture and frame:
+            at = max(at + 1, round(frame.time / tick))  # two at one time cannot be stored
+            picture.pts, picture.time_base = at, tick
+            lasting[at] = max(1, round(frame.lasts / tick))
+        for packet in stream.encode(picture):
+            packet.duration = lasting.pop(packet.pts)
+            yield packet
+
+
+def write(target: Path, pictures: Iterator[tuple[Image.Image, Frame]], source: Path) -> None:
+    """Write an MP4 of pictures, each at the time of the frame beside it. ValueError if that cannot be done."""
+    first, frame = next(pictures)
+    av, (rate, tick, _) = _library(source), about(source)
+    try:
+        with av.open(_address(target), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=rate, options=QUALITY)
+            stream.codec_context.time_base = tick
+            stream.width, stream.height = first.size
+            stream.sample_aspect_ratio = frame.aspect
+            odd = first.width % 2 or first.height % 2  # what halved chroma cannot do, and all players like best
+            stream.pix_fmt = "yuv444p" if odd else "yuv420p"
+            every = itertools.chain([(first, frame)], pictures)
+            shown = ((av.VideoFrame.from_image(picture.convert("RGB")), frame) for picture, frame in every)
+            for packet in _packets(stream, shown, tick):
+                container.mux(packet)
+    except av.FFmpegError as error:
+        raise ValueError(f"{source}: its result cannot be written as a video ({error.strerror})") from error
