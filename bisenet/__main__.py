@@ -6,24 +6,20 @@ import argparse
 import sys
 import warnings
 
-import torch
-
 from bisenet.commands import checking, measuring, training, using
 from bisenet.commands.common import PROGRAM, CommandError
-from bisenet.runs.training import MENDABLE
+from bisenet.runs.errors import told
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command; 0 if it succeeded, 1 with one line on stderr for an error a user can mend."""
+    """Run one command; 0 if it succeeded, 1 with one line on stderr for an error."""
     arguments = make_parser().parse_args(words)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     try:
         arguments.run(arguments)
-    except torch.OutOfMemoryError as error:
-        print(f"{PROGRAM} {arguments.command}: out of memory on the device ({error})".splitlines()[0], file=sys.stderr)
-        return 1
-    except (*MENDABLE, CommandError) as error:
-        print(f"{PROGRAM} {arguments.command}: {error}", file=sys.stderr)
+    except Exception as error:
+        message = str(error) if isinstance(error, CommandError) else told(error)
+        print(f"{PROGRAM} {arguments.command}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         going_on = "" if arguments.command == "predict" else ", training goes on from the last checkpoint"

@@ -282,11 +282,13 @@ def _next(batches: Iterator[Any]) -> Any:
     """The next batch; an error of a worker process as that error, not as the text of its traceback."""
     try:
         return next(batches)
-    except (ValueError, OSError) as error:
+    except Exception as error:
         text = str(error).strip()
         if not text.startswith("Caught "):
             raise
-        raise type(error)(text.splitlines()[-1].partition(": ")[2]) from None
+        kind = type(error) if isinstance(error, (ValueError, OSError)) else RuntimeError
+        last = text.splitlines()[-1]
+        raise kind(last.partition(": ")[2] if kind is type(error) else last) from None
 
 
 def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:

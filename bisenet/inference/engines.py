@@ -13,6 +13,7 @@ import functools
 import importlib.util
 import io
 import logging
+import math
 import statistics
 import tempfile
 import time
@@ -54,6 +55,7 @@ ENGINES = {
     "tensorrt": Engine({"cuda": ("fp32", "bf16", "fp16")}, ("torch_tensorrt",), "tensorrt"),
 }
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DIFFERENCE = {"fp32": 0.01, "tf32": 0.05, "fp16": 0.05, "bf16": 0.2}  # that rounding may make, in the norm of logits
 
 
 def why_not(name: str, precision: str, device: torch.device) -> str:
@@ -79,33 +81,68 @@ def prepare(
     """An engine for inputs of the shape, type and device of `example`; the network, in `eval()`, is left as it is.
 
     The network takes one tensor and gives one. `calibration` are inputs from which "int8" learns the range of every
-    activation. ValueError where the engine cannot do that here (`why_not`).
+    activation. ValueError where the engine cannot do that here (`why_not`), or is installed and does not start.
     """
     if problem := why_not(name, precision, example.device):
         raise ValueError(problem)
-    with torch.no_grad(), warnings.catch_warnings():  # weights born in inference mode would not be taken as constants
-        warnings.simplefilter("ignore")  # of exporters, about their own future
-        if name == "openvino":
-            return _openvino(network, example, precision, calibration)
-        if name == "onnxruntime":
-            return _onnxruntime(network, example)
-        network = _cast(network, precision)
-        if name == "tensorrt":
-            return _tensorrt(network, example)
-        return _inference(compiled(network) if name == "compile" else network, example.device, precision)
+    if precision == "int8" and not (calibration := list(calibration)):
+        raise ValueError("int8 needs calibration: some inputs as the network will see them, a hundred or so")
+    try:
+        with torch.no_grad(), warnings.catch_warnings():  # weights born in inference mode would be no constants
+            warnings.simplefilter("ignore")  # of exporters, about their own future
+            return _started(network, example, name, precision, calibration)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of many kinds: no home folder, a library that is missing, an unknown operation
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"engine {name!r} is installed, but does not start here ({reason}); try another") from error
 
 
-def fastest(runners: Mapping[str, Runner], example: Tensor) -> tuple[str, Runner]:
-    """The engine that is fastest on an example, by the median of five runs after one that warms up."""
-    seconds = {}
-    for name, run in runners.items() if len(runners) > 1 else ():
-        seconds[name] = statistics.median([_seconds(run, example) for _ in range(6)][1:])
-    best = min(runners, key=lambda name: seconds.get(name, 0.0))
+def _started(network: nn.Module, example: Tensor, name: str, precision: str, calibration: Iterable[Tensor]) -> Runner:
+    if name == "openvino":
+        return _openvino(network, example, precision, calibration)
+    if name == "onnxruntime":
+        return _onnxruntime(network, example)
+    network = _cast(network, precision)
+    if name == "tensorrt":
+        return _tensorrt(network, example)
+    return _inference(compiled(network) if name == "compile" else network, example.device, precision)
+
+
+def choose_fastest(
+    network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor] = ()
+) -> tuple[str, Runner]:
+    """What "auto" is: the fastest here of the runtimes that are installed, or without any the compiler.
+
+    One that does not start, or does not answer as the network does, is passed over with a warning. Fast is the median
+    of five runs after one that warms up.
+    """
+    seconds, runners = {}, {}
+    for name in candidates(precision, example.device):
+        try:
+            runners[name] = prepare(network, example, name, precision, calibration)
+            check_answer(runners[name](example), network, example, name, precision)
+        except (ValueError, RuntimeError) as error:
+            warnings.warn(f"{str(error).splitlines()[0]}; passed over", stacklevel=3)
+            continue
+        seconds[name] = statistics.median([_seconds(runners[name], example) for _ in range(6)][1:])
+    if not seconds:
+        return "compile", prepare(network, example, "compile", precision, calibration)
+    best = min(seconds, key=lambda name: seconds[name])
     return best, runners[best]
 
 
+def check_answer(answer: Tensor, network: nn.Module, example: Tensor, name: str, precision: str) -> None:
+    """ValueError if an engine's answer is not that of the network; int8 is to differ, by how much its user measures."""
+    with torch.inference_mode():
+        expected = network(example).float()
+    difference = float((answer - expected).norm() / expected.norm())
+    if not difference <= DIFFERENCE.get(precision, math.inf):
+        raise ValueError(f"engine {name!r} answers otherwise than the network, by {difference:.1%} in {precision}")
+
+
 def candidates(precision: str, device: torch.device) -> list[str]:
-    """What "auto" chooses from: the runtimes that are installed, and without any the compiler."""
+    """The runtimes that are installed and compute in a precision, and without any the compiler."""
     known = [each for engine in ENGINES.values() for each in engine.precisions.get(device.type, ())]
     choose("precision", precision, dict.fromkeys(known))
     runtimes = ["tensorrt", "openvino", "onnxruntime"]
@@ -249,8 +286,6 @@ def quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
     import nncf
 
     inputs = [x.numpy() for x in calibration]
-    if not inputs:
-        raise ValueError("int8 needs calibration: some inputs as the network will see them, a hundred or so")
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))

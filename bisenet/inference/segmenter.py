@@ -187,8 +187,9 @@ class Segmenter:
     `weights` is a file of `BiSeNetV2.save`, or the name of one that came with the package ("streets", the default: it
     knows the embedded scenes), or a network. `size` is by default what they were tested at, otherwise the paper's
     512x1024.
-    `engine` is one of `engines.ENGINES`, or "auto": the fastest here of the runtimes that are installed, otherwise
-    "compile". It runs on the GPU if there is one. Precision "int8" needs `calibration`, frames as they will come.
+    `engine` is one of `engines.ENGINES`, or "auto": the fastest here of the runtimes that are installed and answer as
+    the network does, otherwise "compile". It runs on the GPU if there is one. Precision "int8" needs `calibration`,
+    frames as they will come.
 
     Loading compiles and warms up: seconds to a minute, the first time. ValueError for an engine or precision that
     cannot be had here.
@@ -212,9 +213,12 @@ class Segmenter:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = FromPixels(folded(network)).to(self.device)
         self._calibration = [self.seen(self._frames(frame)) for frame in calibration]
-        example = self._frames(np.zeros((*self.size, 3), np.uint8))
-        names = engines.candidates(precision, self.device) if engine == "auto" else [engine]
-        self.engine, runner = engines.fastest({name: self._prepare(example, name) for name in names}, example)
+        noise = np.random.default_rng(0).integers(0, 256, (*self.size, 3), np.uint8)  # no engine may answer by chance
+        example = self._frames(noise)
+        if engine == "auto":
+            self.engine, runner = engines.choose_fastest(self.network, example, precision, self._calibration)
+        else:
+            self.engine, runner = engine, self._prepare(example, engine)
         self._runners = {1: runner}  # by batch
         for _ in range(2):
             self(np.zeros((*self.size, 3), np.uint8))

@@ -34,12 +34,10 @@ from bisenet.runs.record import Record
 from bisenet.runs.store import check_writable, results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
 from bisenet.runs.transfer import carry_over, fingerprint
-from bisenet.train import LossNotFiniteError, Progress, TrainConfig, Watcher, fit
+from bisenet.train import Progress, TrainConfig, Watcher, fit
 
 LOOKED_AT = 50  # images of either set before the first iteration; `python -m bisenet check` looks at all
 OTHER_FILES = "set BISENET_RESULTS to another folder to run it on these, or move the record away"
-# What a user can mend: said in one line by whoever starts a run.
-MENDABLE = (ValueError, OSError, LossNotFiniteError, memory.NotEnoughMemoryError, torch.OutOfMemoryError)
 
 
 def find_or_train(

@@ -7,19 +7,20 @@ import sys
 from pathlib import Path
 
 from bisenet.execution import Execution
+from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
-from bisenet.runs.training import MENDABLE, find_or_train, print_progress
+from bisenet.runs.training import find_or_train, print_progress
 
 
 def main(path: str) -> int:
-    """Train the run; 1 with one line on stderr for an error a user can mend."""
-    given = json.loads(Path(path).read_text(encoding="utf-8"))
-    execution = Execution(**given["execution"])
-    run, data_root = Run.of_json(given["run"]), given["data_root"] or None
+    """Train the run; 1 with one line on stderr for an error."""
     try:
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+        execution = Execution(**given["execution"])
+        run, data_root = Run.of_json(given["run"]), given["data_root"] or None
         find_or_train(run, data_root=data_root, execution=execution, watch=print_progress)
-    except MENDABLE as error:
-        print(str(error).splitlines()[0], file=sys.stderr)
+    except Exception as error:
+        print(told(error).splitlines()[0], file=sys.stderr)
         return 1
     return 0
 

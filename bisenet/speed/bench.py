@@ -82,7 +82,7 @@ def bench(
         began = moment()
         try:
             seconds = _timed(network, device, machine, iterations, limit)
-        except (ImportError, RuntimeError) as error:  # out of memory is a RuntimeError
+        except (ImportError, RuntimeError, ValueError) as error:  # out of memory is a RuntimeError
             record["failed"][network.name] = str(error).partition("\n")[0]
             print(f"{network.name:16} failed: {record['failed'][network.name]}", flush=True)
             failed.append(network.name)

@@ -197,7 +197,7 @@ def test_frames_that_are_none(eager: Segmenter, frame: Any) -> None:
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """The size is that of the weights; "auto" measures what is there, and without runtimes compiles."""
-    monkeypatch.setattr(Segmenter, "_prepare", lambda self, example, engine: lambda x: torch.zeros(1, 19, 2, 2))
+    monkeypatch.setattr(engines, "prepare", lambda network, *words: network)
     assert (Segmenter("streets").size, Segmenter(NETWORK).size) == (SHIPPED_SIZE, SHIPPED_SIZE)
     assert Segmenter(BiSeNetV2(ModelConfig(num_classes=2))).size == (512, 1024)
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
@@ -227,6 +227,26 @@ def test_an_engine_that_is_not_there_is_named_with_its_extra(
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=rf"engine '{engine}' needs .*: pip install -e '\.\[{extra}\]'"):
         Segmenter(engine=engine, size=SIZE)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="these engines are of a CPU")
+def test_engines_that_do_not_start_or_answer_wrongly_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*words: Any) -> Any:
+        raise AttributeError("no library\n  a stack of C++")
+
+    monkeypatch.setattr(engines.Engine, "missing", lambda self: [])
+    monkeypatch.setattr(engines, "_openvino", broken)
+    monkeypatch.setattr(engines, "_onnxruntime", lambda network, example: lambda x: 1.1 * network(x))
+    monkeypatch.setattr(engines, "compiled", lambda network: network)
+    with pytest.raises(
+        ValueError, match=r"'openvino' is installed, but does not start here \(no library\); try another$"
+    ):
+        Segmenter(engine="openvino", size=SIZE)
+    with pytest.warns(UserWarning) as said:
+        assert Segmenter(size=SIZE).engine == "compile"
+    first, second = (str(one.message) for one in said)
+    assert first.endswith("does not start here (no library); try another; passed over")
+    assert second == "engine 'onnxruntime' answers otherwise than the network, by 10.0% in fp32; passed over"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="int8 is for a CPU")

@@ -1,0 +1,58 @@
+"""Errors of any kind are one line: with what to do, or with the file that has the traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from bisenet.__main__ import main
+from bisenet.data.rendered import Streets
+from bisenet.runs.errors import told
+from bisenet.train import _next
+
+
+def test_what_nobody_foresaw_is_told_with_its_kind_and_the_file_of_its_traceback():
+    try:
+        np.zeros(3).shapes  # type: ignore[attr-defined]  # noqa: B018
+    except AttributeError as error:
+        said = told(error)
+    assert said.startswith("AttributeError in test_errors.py, line ") and "has no attribute 'shapes'" in said
+    assert "np.zeros(3).shapes" in Path(said.partition("traceback: ")[2][:-1]).read_text()
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ImportError, AttributeError, KeyError, ZeroDivisionError, ValueError])
+def test_a_reader_that_fails_is_one_line(kind, monkeypatch, capsys, tmp_path):
+    def broken(self, index):
+        raise kind("a codec is missing\nand much more")
+
+    monkeypatch.setattr(Streets, "load", broken)
+    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
+    assert main(["train", "--scale", "smoke", "--workers", "0"]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("python -m bisenet train: ")]
+    assert "a codec is missing" in lines[0] and (kind is ValueError or kind.__name__ in lines[0])
+
+
+class Broken:
+    """A user's own data set."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise ImportError("libjpeg.so.9 is missing")
+
+
+def test_an_error_of_a_worker_process_is_that_error_without_the_text_of_its_traceback():
+    with pytest.raises(RuntimeError, match=r"^ImportError: libjpeg.so.9 is missing$"):
+        _next(iter(DataLoader(Broken(), num_workers=1)))
+
+
+def test_a_worker_process_of_a_batch_says_one_line(tmp_path):
+    (tmp_path / "run.json").write_text('{"execution": {}, "run": {}}')
+    done = subprocess.run(
+        [sys.executable, "-m", "bisenet.runs.worker", str(tmp_path / "run.json")], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1, done.stderr
