@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import warnings
 
@@ -13,6 +14,9 @@ from bisenet.runs.errors import told
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; 0 if it succeeded, 1 with one line on stderr for an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # "±" must not end a command where the locale has no such sign
+            stream.reconfigure(errors="replace")
     arguments = make_parser().parse_args(words)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     try:

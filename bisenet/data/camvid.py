@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -28,16 +30,38 @@ CAMVID_COLOURS = {
 
 
 HELD = "0006R0"  # the drive of the split `tuning`
+CLASSES_FILE = Path(__file__).parent / "camvid_classes.csv"
+PARTS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A way in which people have the files, known by a file or folder that no other has, its marker."""
+
+    name: str
+    marker: str
+    folders: tuple[str, ...]  # of images
+    labels: str  # the label file of an image of some name in some folder
+    kind: str  # what it holds: colours, codes (numbers of lines in `codes.txt`) or ids of the 11 classes
+
+
+LAYOUTS = (
+    Layout(
+        "original release", "701_StillsRaw_full", ("701_StillsRaw_full",), "LabeledApproved_full/{}_L.png", "colours"
+    ),
+    Layout("Kaggle's folders", "train_labels", PARTS, "{folder}_labels/{}_L.png", "colours"),
+    Layout("fastai's folders", "codes.txt", ("images",), "labels/{}_P.png", "codes"),
+)
+TUTORIAL = Layout("tutorial layout", "train", PARTS, "{folder}annot/{}.png", "ids")  # 11 = void
 
 
 class CamVid(FilePairs):
-    """CamVid's 367 / 101 / 233 split with 11 classes, in either of the two layouts in which people have it:
+    """CamVid's 367 / 101 / 233 split with 11 classes, in each of the layouts in which people have it.
 
-    - the tutorial's: `train/ trainannot/ val/ valannot/ test/ testannot/`, label files hold ids, 11 = void;
-    - the original release's: `701_StillsRaw_full/NAME.png`, `LabeledApproved_full/NAME_L.png`, 32 colours.
-
-    Val lies between frames of train and says little of another drive. To choose recipes there are two splits more, from
-    train and val: `tuning`, one whole drive, and `tuning-train`, the others.
+    Which frames are of which part is told by their names, whatever folders they lie in (Kaggle's are of another split),
+    but in the tutorial's layout, which is that split. Val lies between frames of train and says little of another
+    drive. To choose recipes there are two splits more, from train and val: `tuning`, one whole drive, and
+    `tuning-train`, the others.
     """
 
     info = DatasetInfo(
@@ -46,41 +70,48 @@ class CamVid(FilePairs):
         np.array(list(CAMVID_COLOURS.values()), dtype=np.uint8),
         {"train": 367, "val": 101, "test": 233, "train+val": 468, "tuning-train": 367, "tuning": 101},
     )
-    STILLS, LABELS = "701_StillsRaw_full", "LabeledApproved_full"
 
     def __init__(self, split: str, root: Path):
-        self.original = (root / self.STILLS).is_dir()
+        self.layout = next((layout for layout in LAYOUTS if (root / layout.marker).exists()), TUTORIAL)
         tuning = split.startswith("tuning")
         parts = ["train", "val"] if tuning else split.split("+")
-        if not self.original and not all((root / part).is_dir() for part in parts):
+        if self.layout is TUTORIAL and not all((root / part).is_dir() for part in parts):
+            markers = ", ".join(f"{layout.marker} ({layout.name})" for layout in LAYOUTS)
             raise FileNotFoundError(
-                f"CamVid not found: looked for the folders {', '.join(parts)} (tutorial layout) or {self.STILLS} "
-                f"(original release) in {root.resolve()}; put the data there or give --data-root"
+                f"CamVid not found: looked for the folders {', '.join(parts)} (tutorial layout), or {markers}, in "
+                f"{root.resolve()}; put the data there or give --data-root"
             )
         self.pairs = [pair for part in parts for pair in self._pairs(root, part)]
         if tuning:
             self.pairs = [pair for pair in self.pairs if pair[0].name.startswith(HELD) == (split == "tuning")]
-        self._check("original release" if self.original else "tutorial layout", split)
+        self._check(self.layout.name, split)
+        if self.layout.kind == "codes":
+            self.codes = _classes_of_codes(root / "codes.txt")
 
     def _pairs(self, root: Path, part: str) -> list[tuple[Path, Path]]:
-        if self.original:
-            images = [p for p in files_in(root / self.STILLS, "*.png") if camvid_split(p.stem) == part]
-            pairs = [(p, root / self.LABELS / f"{p.stem}_L.png") for p in images]
-        else:
-            pairs = [(p, root / f"{part}annot" / p.name) for p in files_in(root / part, "*.png")]
-        if not pairs:
+        layout = self.layout
+        folders = (part,) if layout is TUTORIAL else layout.folders
+        images = [path for folder in folders for path in files_in(root / folder, "*.png")]
+        chosen = [path for path in images if layout is TUTORIAL or camvid_split(path.stem) == part]
+        if not chosen:
             raise FileNotFoundError(f"CamVid {part}: no PNG images below {root.resolve()}")
-        return pairs
+        return [(path, root / layout.labels.format(path.stem, folder=path.parent.name)) for path in chosen]
 
     def load(self, index: int) -> Pair:
         image_path, label_path = self.pairs[index]
-        image = read_image(image_path)
-        if self.original:
-            labels = _from_colours(read_image(label_path), label_path)
-        else:
-            labels = read_ids(label_path)
-            labels[labels == len(self.info.classes)] = IGNORE  # void is 11 in the tutorial's files
-        return check_pair(image, labels, image_path, label_path, len(self.info.classes))
+        labels = self._labels(label_path)
+        return check_pair(read_image(image_path), labels, image_path, label_path, len(self.info.classes))
+
+    def _labels(self, path: Path) -> np.ndarray:
+        if self.layout.kind == "colours":
+            return _from_colours(read_image(path), path)
+        ids = read_ids(path)
+        if self.layout.kind == "codes":
+            if ids.max() >= len(self.codes):
+                raise ValueError(f"{path}: label id {ids.max()}, codes.txt has lines for 0 to {len(self.codes) - 1}")
+            return self.codes[ids]
+        ids[ids == len(self.info.classes)] = IGNORE
+        return ids
 
 
 def camvid_split(name: str) -> str:
@@ -100,47 +131,46 @@ def camvid_split(name: str) -> str:
     return "test" if sequence == "Seq05VD" else "train"
 
 
-# The 32 colours of the original release, grouped as is usual for the 11 classes; what is not here is void.
-CAMVID_ORIGINAL = {
-    "sky": [(128, 128, 128)],
-    # bridge, building, wall, tunnel, archway
-    "building": [(0, 128, 64), (128, 0, 0), (64, 192, 0), (64, 0, 64), (192, 0, 128)],
-    # column or pole, traffic cone
-    "pole": [(192, 192, 128), (0, 0, 64)],
-    # road, lane markings drivable and not
-    "road": [(128, 64, 128), (128, 0, 192), (192, 0, 64)],
-    # sidewalk, parking block, road shoulder
-    "pavement": [(0, 0, 192), (64, 192, 128), (128, 128, 192)],
-    # tree, other vegetation
-    "tree": [(128, 128, 0), (192, 192, 0)],
-    # sign, other text, traffic light
-    "sign symbol": [(192, 128, 128), (128, 128, 64), (0, 64, 64)],
-    "fence": [(64, 64, 128)],
-    # car, pick-up, truck or bus, train, other moving
-    "car": [(64, 0, 128), (64, 128, 192), (192, 128, 192), (192, 64, 128), (128, 64, 64)],
-    # pedestrian, child, luggage or pram, animal
-    "pedestrian": [(64, 64, 0), (192, 128, 64), (64, 0, 192), (64, 128, 64)],
-    # bicyclist, motorcycle or scooter
-    "bicyclist": [(0, 128, 192), (192, 0, 192)],
-}
-CAMVID_VOID = (0, 0, 0)
+@functools.cache
+def release() -> list[dict[str, str]]:
+    """The 32 classes of the release: name, colour (red, green, blue) and that of the 11 classes, "" for void."""
+    with CLASSES_FILE.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _id(line: dict[str, str]) -> int:
+    return list(CAMVID_COLOURS).index(line["class"]) if line["class"] else IGNORE
+
+
+def _classes_of_codes(path: Path) -> np.ndarray:
+    """The class id of each line of `codes.txt`, which are names of the release."""
+    known, names = {line["name"]: _id(line) for line in release()}, path.read_text(encoding="utf-8-sig").split()
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{path}: {unknown[0]!r} is none of CamVid's 32 classes, such as Sidewalk")
+    return np.array([known[name] for name in names], np.uint8)
 
 
 @functools.cache
-def _original_colours() -> tuple[np.ndarray, np.ndarray]:
-    """Colour codes in ascending order and the class id of each."""
-    ids = {colour: k for k, colours in enumerate(CAMVID_ORIGINAL.values()) for colour in colours}
-    table = sorted(((r << 16 | g << 8 | b), k) for (r, g, b), k in (ids | {CAMVID_VOID: IGNORE}).items())
-    codes, classes = zip(*table, strict=True)
-    return np.array(codes), np.array(classes, dtype=np.uint8)
+def _colour_table() -> tuple[np.ndarray, np.ndarray]:
+    """Colours (64, 3) and class ids (64,) by the upper two bits of red, green and blue, which tell all apart."""
+    colours, classes = np.full((64, 3), IGNORE, np.uint8), np.full(64, IGNORE, np.uint8)
+    for line in release():
+        colour = np.array([line["red"], line["green"], line["blue"]], np.uint8)
+        place = int(_place(colour))
+        colours[place], classes[place] = colour, _id(line)
+    return colours, classes
 
 
-def _from_colours(colours: np.ndarray, path: Path) -> np.ndarray:
-    codes, classes = _original_colours()
-    code = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    place = np.searchsorted(codes, code).clip(max=len(codes) - 1)
-    unknown = np.argwhere(codes[place] != code)
+def _place(colours: np.ndarray) -> np.ndarray:
+    upper = colours >> 6
+    return upper[..., 0] << 4 | upper[..., 1] << 2 | upper[..., 2]
+
+
+def _from_colours(picture: np.ndarray, path: Path) -> np.ndarray:
+    """The class ids (H, W) of a picture (H, W, 3) in the release's colours."""
+    (colours, classes), places = _colour_table(), _place(picture)
+    unknown = np.argwhere((colours[places] != picture).any(axis=2))
     if len(unknown):
         y, x = unknown[0]
-        raise ValueError(f"{path}: colour {tuple(colours[y, x].tolist())} at row {y}, column {x} is none of CamVid's")
-    return classes[place]
+        raise ValueError(f"{path}: colour {tuple(picture[y, x].tolist())} at row {y}, column {x} is none of CamVid's")
+    return classes[places]

@@ -15,6 +15,7 @@ from bisenet.dataset import IGNORE, DatasetInfo, Pair
 CLASSES_FILE = Path(__file__).parent / "cocostuff_classes.csv"
 LARGEST_ID = 182  # 0 is unlabelled, 1 to 91 are things, 92 to 182 stuff
 NAMES_OF_RELEASE_1_0 = 172
+IMAGE_FOLDERS = ("images", "images/train2014", "train2014")  # as released, and as those who have COCO have them
 
 
 def _classes() -> dict[int, str]:
@@ -29,7 +30,7 @@ CLASSES = _classes()
 class CocoStuff(FilePairs):
     """`images/NAME.jpg`, `annotations/NAME.mat` with the label map in the field `S`, `imageLists/{train,test}.txt`.
 
-    Label ids become 0 to 170 in ascending order; unlabelled pixels are 255.
+    Images may lie in COCO's own folders, too (`IMAGE_FOLDERS`). Label ids become 0 to 170 in ascending order; unlabelled pixels are 255.
     """
 
     info = DatasetInfo(
@@ -41,18 +42,25 @@ class CocoStuff(FilePairs):
 
     def __init__(self, split: str, root: Path):
         names = [name for part in split.split("+") for name in self._names(root, part)]
-        self.pairs = [(root / "images" / f"{n}.jpg", root / "annotations" / f"{n}.mat") for n in names]
-        self.pairs = [pair for pair in self.pairs if pair[0].is_file()]
+        found = {name: self._image(root, name) for name in names}
+        self.pairs = [(path, root / "annotations" / f"{name}.mat") for name, path in found.items() if path]
         if not self.pairs:
-            raise FileNotFoundError(f"COCO-Stuff {split}: none of the images of its list is in {root / 'images'}")
+            looked = ", ".join(IMAGE_FOLDERS)
+            raise FileNotFoundError(f"COCO-Stuff {split}: none of the images of its list is in {looked} of {root}")
         self._check("10K, release 1.1", split)
+
+    def _image(self, root: Path, name: str) -> Path | None:
+        paths = (root / folder / f"{name}.jpg" for folder in IMAGE_FOLDERS)
+        return next((path for path in paths if path.is_file()), None)
 
     def _names(self, root: Path, part: str) -> list[str]:
         path = root / "imageLists" / f"{part}.txt"
         if not path.is_file():
+            larger = any((root / name).exists() for name in ("images/train2017", "train2017", "stuffthingmaps"))
+            other = ". What is there is COCO-Stuff 164K, another data set (images of 2017)" if larger else ""
             raise FileNotFoundError(
                 f"COCO-Stuff 10K not found: looked for {path.resolve()}; put images, annotations and imageLists "
-                "there or give --data-root"
+                f"of release 1.1 there or give --data-root{other}"
             )
         return path.read_text(encoding="utf-8-sig").split()  # with a byte-order mark or without
 

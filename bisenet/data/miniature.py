@@ -10,7 +10,7 @@ from PIL import Image
 
 from bisenet.config import choose
 from bisenet.data import streets
-from bisenet.data.camvid import CAMVID_ORIGINAL, CAMVID_VOID, CamVid
+from bisenet.data.camvid import LAYOUTS, release
 from bisenet.data.cityscapes import label_ids
 from bisenet.dataset import IGNORE
 
@@ -46,10 +46,12 @@ def _camvid(root: Path, part: str, number: int, image: np.ndarray, labels: np.nd
     """The original release, whose frames say by their name to which part they belong."""
     first, step = {"train": ("0006R0_f", 1), "val": ("0016E5_", 2), "test": ("Seq05VD_f", 1)}[part]
     name = f"{first}{7959 + step * number:05d}"
-    _save(root / CamVid.STILLS / f"{name}.png", image)
-    colours = np.full((IGNORE + 1, 3), CAMVID_VOID, dtype=np.uint8)
-    colours[: len(AS_CAMVID)] = [CAMVID_ORIGINAL[other][0] for other in AS_CAMVID]
-    _save(root / CamVid.LABELS / f"{name}_L.png", colours[labels])
+    original = LAYOUTS[0]
+    _save(root / original.marker / f"{name}.png", image)
+    by_class = {line["class"]: [int(line[channel]) for channel in ("red", "green", "blue")] for line in release()}
+    colours = np.full((IGNORE + 1, 3), by_class[""], dtype=np.uint8)
+    colours[: len(AS_CAMVID)] = [by_class[other] for other in AS_CAMVID]
+    _save(root / original.labels.format(name), colours[labels])
 
 
 def _cocostuff(root: Path, part: str, number: int, image: np.ndarray, labels: np.ndarray) -> None:

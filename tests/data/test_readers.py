@@ -86,6 +86,30 @@ def test_original_layout(original: Path) -> None:
         assert dataset.load(0)[1].ravel().tolist() == COLOURS[:, 4].astype(int).tolist()
 
 
+def test_layouts_of_kaggle_and_fastai(original: Path, tmp_path: Path) -> None:
+    """The same frames: in folders of another split, and as numbers of names in a list of an order of its own."""
+    kaggle, fastai, order = tmp_path / "kaggle", tmp_path / "fastai", np.random.default_rng(0).permutation(32)
+    codes = np.argsort(order).astype(np.uint8).reshape(4, 8)  # line `codes[i]` of the list names colour `i`
+    for number, name in enumerate(itertools.chain(*ORIGINAL_SPLIT.values())):
+        image, labels = (original / "701_StillsRaw_full" / f"{name}.png", f"LabeledApproved_full/{name}_L.png")
+        part = ("train", "val", "test")[number % 3]
+        for source, target in ((image, f"{part}/{name}.png"), (original / labels, f"{part}_labels/{name}_L.png")):
+            write(kaggle / target, np.array(Image.open(source)))
+        write(fastai / "images" / f"{name}.png", np.array(Image.open(image)))
+        write(fastai / "labels" / f"{name}_P.png", codes)
+    (kaggle / "train_labels").mkdir(exist_ok=True)
+    (fastai / "codes.txt").write_text("\r\n".join(COLOURS[order, 3]))
+    for root, source in ((kaggle, "Kaggle's folders"), (fastai, "fastai's folders")):
+        for split in ORIGINAL_SPLIT:
+            expected, found = (open_dataset("camvid", split, root=each) for each in (original, root))
+            assert found.source.startswith(source) and len(found) == len(expected)
+            for index in range(len(found)):
+                assert all(map(np.array_equal, found.load(index), expected.load(index)))
+    (fastai / "codes.txt").write_text("Sky\nMoon\n")
+    with pytest.raises(ValueError, match=r"codes.txt: 'Moon' is none of CamVid's 32 classes"):
+        open_dataset("camvid", "train", root=fastai)
+
+
 def test_unknown_colour_is_located(original: Path) -> None:
     path = original / "LabeledApproved_full" / "0016E5_07961_L.png"
     pixels = np.array(Image.open(path))
@@ -255,6 +279,18 @@ def test_wrong_annotations(tmp_path: Path, content: dict[str, np.ndarray], messa
         path.write_bytes(broken)
         with pytest.raises(ValueError, match=r"000077.mat: cannot be read as a MATLAB file"):
             open_dataset("cocostuff", "train", root=tmp_path).load(0)
+
+
+def test_cocostuff_with_the_images_in_the_folders_of_coco(tmp_path: Path) -> None:
+    cocostuff(tmp_path, S=np.ones((2, 2)))
+    (tmp_path / "images").rename(tmp_path / "moved")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "images" / "train2014")
+    assert len(open_dataset("cocostuff", "train", root=tmp_path)) == 1
+    (tmp_path / "imageLists" / "train.txt").unlink()
+    (tmp_path / "images" / "train2014").rename(tmp_path / "images" / "train2017")
+    with pytest.raises(FileNotFoundError, match="What is there is COCO-Stuff 164K, another data set"):
+        open_dataset("cocostuff", "train", root=tmp_path)
 
 
 def test_cocostuff_that_is_not_there_or_not_whole(tmp_path: Path) -> None:

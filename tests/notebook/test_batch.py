@@ -1,6 +1,7 @@
 """The notebooks as a batch: strict parameters, failures, what will be trained and how long it takes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,25 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
     with pytest.raises(batch.NotebooksFailedError, match="failed: b_runs"):
         batch.reproduce([notebook(second, ("parameters", "dataset = scale = 0"))], parameters)
     assert "unknown parameter 'seeds'" in capsys.readouterr().out
+
+
+def test_reproduce_where_the_locale_knows_ascii_only(results):
+    """As under Windows code pages or in bare containers; ± is printed here and stands in the page."""
+    path = notebook(results / "a.ipynb", ("parameters", KNOWN), ("", "print('1 ± 2')"))
+    code = f"""
+import pathlib, sys
+from bisenet.__main__ import main
+from bisenet.notebook import batch
+batch.notebooks = lambda only: [pathlib.Path({str(path)!r})]
+sys.exit(main(["reproduce", "--scale", "smoke"]))
+"""
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **plain}, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode("ascii")
+    assert "1 ? 2" in done.stdout.decode("ascii")
+    executed = nbformat.read(output_folder("streets", "smoke") / "a.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "1 ± 2\n"
+    assert "±" in (results / "index.html").read_text(encoding="utf-8")
 
 
 def test_plain_papermill_from_any_folder(tmp_path):
