@@ -1,6 +1,9 @@
 # make reproduce | test | lab: each makes the environment in .venv first if it is not there.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+# TORCH=cpu leaves out CUDA, most of 7 GB; TORCH=cu126 is for older cards and drivers; others as uv's --torch-backend.
+TORCH ?=
 # Threads that wait sleep instead of spinning; see bisenet/__init__.py.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -15,7 +18,9 @@ help:
 $(BIN)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(INSTALL) $(if $(TORCH),--torch-backend $(TORCH)) -e '.[all]'
+	$(INSTALL) -e '.[fast]' 2> /dev/null || echo "no C++ compiler: PNG files are read by Pillow, in twice the time"
 	touch $@
 
 reproduce: $(BIN)/ready

@@ -68,7 +68,24 @@ def write_text(path: Path, content: str) -> Path:
     return path
 
 
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+def _repository(package: Path) -> Path:
+    """Where notebooks and records lie: beside the package, or if it was installed by itself, in its `share/bisenet`."""
+    places = [up / "share" / "bisenet" for up in package.parents]
+    return next((place for place in places if (place / "notebooks").is_dir()), package.parent)
+
+
+PACKAGE = Path(__file__).resolve().parent
+CLONED = (PACKAGE.parent / "notebooks").is_dir()
+REPOSITORY = PACKAGE.parent if CLONED else _repository(PACKAGE)
+NOTEBOOKS = REPOSITORY / "notebooks"
+
+
+def work_folder() -> Path:
+    """What a user makes goes here, and data are looked for here: the clone, or of an installed package, this folder."""
+    return REPOSITORY if CLONED else Path.cwd()
+
+
+WEIGHTS_FOLDER = PACKAGE / "weights"
 SHIPPED_WEIGHTS = WEIGHTS_FOLDER / "streets.safetensors"
 SHIPPED_SIZE = (256, 512)  # of the scenes on which those were tested, and at which the network saw them
 

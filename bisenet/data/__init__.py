@@ -17,10 +17,10 @@ from bisenet.data.info import distinct_colours
 from bisenet.data.pictures import read_image
 from bisenet.data.rendered import Streets
 from bisenet.dataset import PairDataset
+from bisenet.files import work_folder
 
 __all__ = ["DATASETS", "open_dataset", "palette", "read_image"]
 
-DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"
 READERS = {"cityscapes": Cityscapes, "camvid": CamVid, "cocostuff": CocoStuff}
 DATASETS = {"streets": Streets.info} | {name: reader.info for name, reader in READERS.items()}
 
@@ -28,9 +28,10 @@ DATASETS = {"streets": Streets.info} | {name: reader.info for name, reader in RE
 def open_dataset(name: str, split: str, *, root: str | Path | None = None, size: Size | None = None) -> PairDataset:
     """A data set by name and split.
 
-    `root` is the folder with the files (default: `data/NAME` in the repository); `size`, (height, width), is that
-    of rendered scenes (default: 512x1024). ValueError for an unknown name or split, FileNotFoundError where files
-    are missing; a split of which only some images are there is a warning, and is said in `source`.
+    `root` is the folder with the files (default: `data/NAME` in the clone, without one in this folder); `size`,
+    (height, width), is that of rendered scenes (default: 512x1024). ValueError for an unknown name or split,
+    FileNotFoundError where files are missing; a split of which only some images are there is a warning, and is said in
+    `source`.
     """
     info = DATASETS[choose("dataset", name, DATASETS)]
     choose(f"split of {name}", split, info.splits)
@@ -38,7 +39,7 @@ def open_dataset(name: str, split: str, *, root: str | Path | None = None, size:
         if root:
             raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
         return Streets(split, size or (512, 1024))
-    return READERS[name](split, Path(root).expanduser() if root else DATA_FOLDER / name)
+    return READERS[name](split, Path(root).expanduser() if root else work_folder() / "data" / name)
 
 
 def palette(num_classes: int) -> np.ndarray:

@@ -30,7 +30,8 @@ CLASSES = _classes()
 class CocoStuff(FilePairs):
     """`images/NAME.jpg`, `annotations/NAME.mat` with the label map in the field `S`, `imageLists/{train,test}.txt`.
 
-    Images may lie in COCO's own folders, too (`IMAGE_FOLDERS`). Label ids become 0 to 170 in ascending order; unlabelled pixels are 255.
+    Images may lie in COCO's own folders, too (`IMAGE_FOLDERS`). Label ids become 0 to 170 in ascending order; what
+    is not labelled is 255.
     """
 
     info = DatasetInfo(

@@ -29,14 +29,13 @@ from traitlets import default
 from bisenet import paper
 from bisenet.config import choose
 from bisenet.execution import Execution
-from bisenet.files import write_text
+from bisenet.files import NOTEBOOKS, write_text
 from bisenet.inference import engines
 from bisenet.notebook.shared import COMPARED, Parameters
 from bisenet.runs.forecast import Forecast, forecast_runs
 from bisenet.runs.many import needed, train_side_by_side
 from bisenet.runs.plan import Run
-from bisenet.runs.provenance import NOTEBOOKS
-from bisenet.runs.store import check_writable, output_folder, yours
+from bisenet.runs.store import check_writable, output_folder, results_folder, yours
 from bisenet.runs.training import datasets, lacks, look_at
 from bisenet.speed import bench, peers, ways
 
@@ -172,9 +171,9 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     execution = execution or Execution()
     folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
-    for name in ("BISENET_RESULTS", "BISENET_IMAGENET"):  # notebooks run in a folder of their own
-        if value := os.environ.get(name):
-            os.environ[name] = str(Path(value).expanduser().resolve())
+    os.environ["BISENET_RESULTS"] = str(results_folder().resolve())  # notebooks run in a folder of their own
+    if value := os.environ.get("BISENET_IMAGENET"):
+        os.environ["BISENET_IMAGENET"] = str(Path(value).expanduser().resolve())
     runs = needed_by(paths, parameters)
     missing = [run for run in runs if not yours().find(run) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed

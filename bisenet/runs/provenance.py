@@ -13,8 +13,7 @@ import lightning_fabric
 import numpy as np
 import torch
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-NOTEBOOKS = REPOSITORY / "notebooks"
+from bisenet.files import CLONED, REPOSITORY
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
@@ -46,7 +45,9 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and whether the package differs from it; both None outside a repository."""
+    """Commit and whether the package differs from it; both None outside a clone."""
+    if not CLONED:  # the folder may belong to another repository
+        return {"commit": None, "dirty": None}
 
     def git(*words: str) -> str | None:
         try:

@@ -9,8 +9,8 @@ import dataclasses
 import os
 from pathlib import Path
 
+from bisenet.files import REPOSITORY, work_folder
 from bisenet.runs.plan import Run
-from bisenet.runs.provenance import REPOSITORY
 from bisenet.runs.record import Record
 
 
@@ -53,9 +53,11 @@ def published() -> Store:
 
 
 def results_folder() -> Path:
-    """`results/` in the repository, or where the environment variable BISENET_RESULTS points; empty is not set."""
+    """`results/` of the clone (of a package that was installed by itself, in this folder), or where the environment
+    variable BISENET_RESULTS points; empty is not set.
+    """
     named = os.environ.get("BISENET_RESULTS")
-    return Path(named).expanduser() if named else REPOSITORY / "results"
+    return Path(named).expanduser() if named else work_folder() / "results"
 
 
 def output_folder(dataset: str, scale: str) -> Path:

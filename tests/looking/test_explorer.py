@@ -11,9 +11,9 @@ from PIL import Image
 
 from bisenet.data import DATASETS, open_dataset
 from bisenet.evaluate import predict
+from bisenet.files import NOTEBOOKS
 from bisenet.looking import explorer, gallery
 from bisenet.model import BiSeNetV2, ModelConfig
-from bisenet.runs.provenance import NOTEBOOKS
 
 SIZE = (64, 128)
 INFO = DATASETS["streets"]

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from bisenet.evaluate import miou
+from bisenet.files import NOTEBOOKS
 from bisenet.notebook import batch
 from bisenet.notebook.shared import Parameters
-from bisenet.runs.provenance import NOTEBOOKS
 from bisenet.runs.store import output_folder
 
 pytestmark = pytest.mark.usefixtures("results")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from bisenet.files import NOTEBOOKS
 from bisenet.report.page import build
-from bisenet.runs.provenance import NOTEBOOKS
 
 api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e '.[test]'")
 

@@ -7,10 +7,9 @@ import nbformat
 import pytest
 
 from bisenet import paper
-from bisenet.files import SHIPPED_SIZE
+from bisenet.files import NOTEBOOKS, SHIPPED_SIZE
 from bisenet.notebook.shared import Parameters, subject
 from bisenet.runs.plan import plan
-from bisenet.runs.provenance import NOTEBOOKS
 
 pytestmark = pytest.mark.usefixtures("results")
 

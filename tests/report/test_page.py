@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 
 from bisenet import paper
+from bisenet.files import NOTEBOOKS, REPOSITORY
 from bisenet.report import page
-from bisenet.runs import provenance
 from bisenet.runs.many import find_all
-from bisenet.runs.provenance import NOTEBOOKS
 from bisenet.runs.store import records_folder
 
 
 def test_what_the_readme_says_is_what_the_notebooks_store() -> None:
-    said = (provenance.REPOSITORY / "README.md").read_text()
+    said = (REPOSITORY / "README.md").read_text()
     assert page.with_results(said) == said, "python -m bisenet report"
     assert said.count("| guided aggregation merges better than a sum") == 1
     for link in re.findall(r"\]\((?!http|\.\./\.\./actions)([^)#]+)", said):  # the badge is the code host's
-        assert (provenance.REPOSITORY / link).exists(), link
+        assert (REPOSITORY / link).exists(), link
     missing = [
         row.id
         for name in paper.TABLES[1:]

@@ -225,16 +225,16 @@ def test_what_cannot_work_is_said_before_anything_is_trained(tmp_path, results, 
 
 def test_a_record_of_a_part_is_not_taken_for_the_whole(tmp_path, monkeypatch):
     """In the default folder too, where no data root is given."""
-    monkeypatch.setattr("bisenet.data.DATA_FOLDER", tmp_path)
+    monkeypatch.setattr("bisenet.data.work_folder", lambda: tmp_path)
     run = plan(paper.row("table_2.detail"), "cityscapes", "smoke", 0)
-    miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 4, "val": 1})
+    miniature.make("cityscapes", tmp_path / "data" / "cityscapes", {"train": 4, "val": 1})
     record = find_or_train(run, execution=HERE)
     assert record.source == "labelIds, 4 of 2975 images of train; labelIds, 1 of 500 images of val"
     assert find_or_train(run, execution=HERE) == record
-    miniature.make("cityscapes", tmp_path / "cityscapes", {"train": 5})
+    miniature.make("cityscapes", tmp_path / "data" / "cityscapes", {"train": 5})
     with pytest.raises(ValueError, match=r"is recorded from: labelIds, 4 of 2975 .* there is now: labelIds, 5 of 2975"):
         find_or_train(run, execution=HERE)
-    shutil.rmtree(tmp_path / "cityscapes")
+    shutil.rmtree(tmp_path / "data" / "cityscapes")
     assert find_or_train(run, execution=HERE) == record  # the record is as good as it was
 
 
