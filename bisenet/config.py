@@ -55,8 +55,13 @@ def plain(config: Any) -> dict[str, Any]:
 def choose(what: str, name: str, choices: Iterable[str]) -> str:
     """`name` if it is one of `choices`; otherwise ValueError with the nearest ones."""
     choices = list(choices)
-    if name in choices:
-        return name
+    if name not in choices:
+        raise ValueError(unknown(what, name, choices))
+    return name
+
+
+def unknown(what: str, name: str, choices: Iterable[str]) -> str:
+    """What is said of a name that is none of `choices`."""
     near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"unknown {what} {name!r}: {hint}known: {', '.join(choices)}")
+    return f"unknown {what} {name!r}: {hint}known: {', '.join(choices)}"

@@ -15,13 +15,16 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What does not depend on a copy of the files. `splits` maps a split to its number of images."""
+    """What a data set is. `splits` maps a split to its number of images; `size`, (height, width), is that of the images
+    of your own data, from which their recipes are made.
+    """
 
     name: str
     classes: tuple[str, ...]
     palette: np.ndarray  # (K, 3) uint8
     splits: Mapping[str, int]
     needs_files: bool = True
+    size: tuple[int, int] | None = None
 
 
 class PairDataset(Protocol):

@@ -18,8 +18,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pandas as pd
 
-from bisenet.config import choose
-from bisenet.data import DATASETS
+from bisenet.config import Size, choose
+from bisenet.data import describe
+from bisenet.dataset import DatasetInfo
 from bisenet.model import ModelConfig
 from bisenet.train import TrainConfig
 
@@ -225,8 +226,20 @@ SMOKE: dict[str, Any] = {
 
 def recipe(dataset: str, scale: str) -> TrainConfig:
     """How a data set is trained at a scale; ValueError with near matches for unknown names."""
-    choose("dataset", dataset, DATASETS)
+    info = describe(dataset)
     choose("scale", scale, SCALES)
+    recipes = RECIPES if info.size is None else _recipes_of(info, info.size)
     if scale == "smoke":
-        return dataclasses.replace(RECIPES[dataset, "paper"], **SMOKE)  # every data set has the paper's
-    return RECIPES[dataset, scale]
+        return dataclasses.replace(recipes[dataset, "paper"], **SMOKE)  # every data set has the paper's
+    return recipes[dataset, scale]
+
+
+def _recipes_of(info: DatasetInfo, size: Size) -> dict[tuple[str, str], TrainConfig]:
+    """Recipes for your own data: those of CamVid, at the size of your images, with crops of half of it; untested."""
+    half = (size[0] // 2, size[1] // 2)
+    whole: dict[str, Any] = {"image_size": size, "crop": size, "input_size": size, "test_size": size}
+    cut: dict[str, Any] = {**whole, "crop": half, "input_size": half}
+    changes = {"paper": whole, "long": cut, "short": cut}
+    splits: dict[str, Any] = {"train_split": "train", "test_split": "val" if "val" in info.splits else "test"}
+    of_camvid = {scale: RECIPES["camvid", scale] for scale in changes}
+    return {(info.name, scale): replace(of_camvid[scale], **splits, **changes[scale]) for scale in changes}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bisenet.data import DATASETS
+from bisenet.data.folder import CLASSES
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.execution import Execution
 
@@ -30,7 +31,11 @@ class CommandError(Exception):
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", default="streets", help=f"{', '.join(DATASETS)} (default: %(default)s)")
+    parser.add_argument(
+        "--dataset",
+        default="streets",
+        help=f"{', '.join(DATASETS)}, or your own, a folder with {CLASSES} (default: %(default)s)",
+    )
     scales = "smoke: seconds a row, short: minutes, long: an hour, paper: the paper's schedule"
     parser.add_argument("--scale", default="short", help=f"{scales} (default: %(default)s)")
 

@@ -5,35 +5,57 @@ A reader gives `(image, labels)` pairs: uint8 (H, W, 3) RGB and uint8 (H, W) cla
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from bisenet.config import Size, choose
+from bisenet.config import Size, choose, unknown
+from bisenet.data import folder
 from bisenet.data.camvid import CamVid
 from bisenet.data.cityscapes import Cityscapes
 from bisenet.data.cocostuff import CocoStuff
-from bisenet.data.info import distinct_colours
+from bisenet.data.info import FilePairs, distinct_colours
 from bisenet.data.pictures import read_image
 from bisenet.data.rendered import Streets
-from bisenet.dataset import PairDataset
+from bisenet.dataset import DatasetInfo, PairDataset
 from bisenet.files import work_folder
 
-__all__ = ["DATASETS", "open_dataset", "palette", "read_image"]
+__all__ = ["DATASETS", "describe", "open_dataset", "palette", "read_image"]
 
-READERS = {"cityscapes": Cityscapes, "camvid": CamVid, "cocostuff": CocoStuff}
-DATASETS = {"streets": Streets.info} | {name: reader.info for name, reader in READERS.items()}
+READERS: dict[str, Callable[[str, Path], FilePairs]] = {
+    "cityscapes": Cityscapes,
+    "camvid": CamVid,
+    "cocostuff": CocoStuff,
+}
+DATASETS = {reader.info.name: reader.info for reader in (Streets, Cityscapes, CamVid, CocoStuff)}
+PROVIDED = tuple(DATASETS)
+
+
+def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
+    """What a data set is: one of `DATASETS`, or your own (`bisenet.data.folder`), which then is one of them.
+
+    `root` as in `open_dataset`. ValueError for a name that is neither.
+    """
+    place = Path(root).expanduser() if root else work_folder() / "data" / name
+    if name not in PROVIDED and (place / folder.CLASSES).is_file():
+        DATASETS[name] = folder.describe(name, place)
+        READERS[name] = functools.partial(folder.Folder, DATASETS[name])
+    if name not in DATASETS:
+        raise ValueError(f"{unknown('dataset', name, DATASETS)}; or your own: {place / folder.CLASSES} is not there")
+    return DATASETS[name]
 
 
 def open_dataset(name: str, split: str, *, root: str | Path | None = None, size: Size | None = None) -> PairDataset:
-    """A data set by name and split.
+    """A data set by name and split; any other name is that of your own in `root` (`bisenet.data.folder`).
 
     `root` is the folder with the files (default: `data/NAME` in the clone, without one in this folder); `size`,
     (height, width), is that of rendered scenes (default: 512x1024). ValueError for an unknown name or split,
     FileNotFoundError where files are missing; a split of which only some images are there is a warning, and is said in
     `source`.
     """
-    info = DATASETS[choose("dataset", name, DATASETS)]
+    info = describe(name, root)
     choose(f"split of {name}", split, info.splits)
     if not info.needs_files:
         if root:
@@ -47,5 +69,5 @@ def palette(num_classes: int) -> np.ndarray:
 
     19 classes are those of Cityscapes, 11 CamVid's, 171 COCO-Stuff's.
     """
-    known = {len(info.classes): info.palette for info in DATASETS.values()}
+    known = {len(DATASETS[name].classes): DATASETS[name].palette for name in PROVIDED}
     return known.get(num_classes, distinct_colours(num_classes))

@@ -22,6 +22,7 @@ try:
 except ImportError:
     ImageDecoder = None
 
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # how names of pictures end
 GREY, RGB = 0, 2  # colour types of a PNG's header
 
 

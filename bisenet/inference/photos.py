@@ -24,11 +24,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from bisenet.data import read_image
+from bisenet.data.pictures import PICTURES
 from bisenet.files import replacing
 from bisenet.inference import videos
 from bisenet.inference.videos import Frame
 
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 AHEAD = 2  # frames that wait between two of the three
 

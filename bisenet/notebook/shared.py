@@ -16,7 +16,7 @@ from IPython.display import display
 from bisenet import paper
 from bisenet.config import Size, choose
 from bisenet.cost import variant_cost
-from bisenet.data import DATASETS, open_dataset
+from bisenet.data import DATASETS, describe, open_dataset
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import predict
@@ -51,7 +51,7 @@ class Parameters:
     weights: str = ""
 
     def __post_init__(self) -> None:
-        choose("dataset", self.dataset, DATASETS)
+        describe(self.dataset, self.data_root)
         choose("scale", self.scale, SCALES)
         seeds: Any = self.seeds
         if not isinstance(seeds, (list, tuple)) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from bisenet.data import describe
 from bisenet.execution import Execution
 from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
@@ -18,6 +19,7 @@ def main(path: str) -> int:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
         execution = Execution(**given["execution"])
         run, data_root = Run.of_json(given["run"]), given["data_root"] or None
+        describe(run.dataset, data_root)
         find_or_train(run, data_root=data_root, execution=execution, watch=print_progress)
     except Exception as error:
         print(told(error).splitlines()[0], file=sys.stderr)

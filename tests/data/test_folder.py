@@ -1,0 +1,72 @@
+"""Your own data: the text of the docs, done as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bisenet.__main__ import main
+from bisenet.data import describe, open_dataset, streets
+from bisenet.files import REPOSITORY
+
+TEXT = (REPOSITORY / "docs" / "your_own_data.md").read_text()
+
+
+def make(root: Path) -> Path:
+    """Scenes as someone's own photographs: four to train on, two to test on, in the classes of the scenes."""
+    info = describe("streets")
+    for part, count in (("train", 4), ("val", 2)):
+        for number in range(count):
+            image, labels = streets.render(number, (96, 160), seed=part == "val")
+            for path, pixels in ((f"images/{part}/{number}.jpg", image), (f"labels/{part}/{number}.png", labels)):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / path)
+    (root / "images" / "train" / "Thumbs.db").write_bytes(b"of a file manager")
+    (root / "classes.txt").write_text("\n".join(info.classes) + "\n", encoding="utf-8-sig")
+    return root
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch, results):
+    monkeypatch.chdir(tmp_path)
+    return make(tmp_path / "MINE")
+
+
+def test_the_commands_of_the_docs(mine, capsys):
+    (block,) = re.findall(r"```bash\n(python -m bisenet check.*?)```", TEXT, re.S)
+    for line in block.splitlines():
+        assert main(shlex.split(line)[3:]) == 0, line
+    said = capsys.readouterr().out
+    assert "train: 4 images" in said and "val: 2 images" in said
+    assert re.search(r"weights: .*/table_2.ohem-mine-smoke-seed0-\w+/weights.safetensors", said)
+    assert "table_2_components: done" in said
+
+
+def test_the_python_of_the_docs(mine):
+    code = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    assert len(code) == 2
+    for block in code:
+        exec(block, {})
+    assert np.array_equal(open_dataset("mine", "val", root=mine).load(1)[1], streets.render(1, (96, 160), seed=1)[1])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [("road\n", "1 classes; it must name 2 to 255"), ("road\nroad\n", "each once"), ("a\nb\n", "label id")],
+)
+def test_what_is_wrong_is_said(mine, classes, message, capsys):
+    (mine / "classes.txt").write_text(classes)
+    assert main(["check", "--dataset", "mine", "--data-root", str(mine)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_none(mine, capsys):
+    assert main(["check", "--dataset", "camvud", "--data-root", str(mine / "images")]) == 1
+    said = capsys.readouterr().err
+    assert "did you mean 'camvid'?" in said and f"or your own: {mine / 'images' / 'classes.txt'} is not there" in said
+    (mine / "images" / "val").rename(mine / "images" / "validation")
+    with pytest.raises(FileNotFoundError, match="images for train; there must be images/train and images/val"):
+        describe("mine", mine)
