@@ -1,7 +1,5 @@
 """The command line: `python -m bisenet COMMAND --help`."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import sys

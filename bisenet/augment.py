@@ -8,8 +8,6 @@ training as in evaluation; where a scaled image is smaller than the crop, it lie
 rest is mean colour and ignored; labels in training are those at the size that the network sees.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

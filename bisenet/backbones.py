@@ -5,8 +5,6 @@ convolution before it included; our context embedding block brings what they end
 Detail Branch's last stage in these rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How far pixels are from the boundaries between labels: what "spatial detail" is measured by."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

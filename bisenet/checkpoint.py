@@ -1,7 +1,5 @@
 """A run that was interrupted goes on: everything that the next iteration depends on, in one file."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path

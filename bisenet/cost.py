@@ -6,8 +6,6 @@ sigmoid one per element; pooling one per *input* element; nothing else, so inter
 this network does not have, count like convolutions.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import functools

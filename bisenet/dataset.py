@@ -1,7 +1,5 @@
 """What a data set is: its classes, palette and splits, and what training and evaluation need of a reader."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Protocol

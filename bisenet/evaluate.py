@@ -7,8 +7,6 @@ the protocol of its numbers. Scores are counted in integer confusion matrices ov
 No epsilon anywhere: a class that neither the labels nor the predictions hold has no IoU (NaN) and is left out.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator

@@ -1,12 +1,10 @@
 """How a machine runs a step of training: device, precision, layout, and the memory that a process keeps."""
 
-from __future__ import annotations
-
 import ctypes
 import dataclasses
 import os
 import platform
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -61,7 +59,7 @@ class Execution:
         """Whether more than one process takes part."""
         return int(os.environ.get("WORLD_SIZE", self.devices * self.num_nodes)) > 1
 
-    def alone(self) -> Execution:
+    def alone(self) -> Self:
         """The same on one device."""
         return dataclasses.replace(self, devices=1, num_nodes=1, strategy="auto")
 

@@ -1,7 +1,5 @@
 """Files that are always whole: the old content or the new one, whatever happens in between; and weights by name."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

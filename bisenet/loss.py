@@ -6,8 +6,6 @@ most of the memory on a GPU. So an image at a time is enlarged, in one pass for 
 gradients. Bilinear interpolation is linear along either side: a product with one matrix for each.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, cast
 

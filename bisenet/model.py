@@ -3,11 +3,9 @@
 Points that the paper's text leaves open are fields of a `Reading` (`bisenet.readings`, with the evidence for each).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812, the name everybody knows
@@ -369,7 +367,7 @@ class BiSeNetV2(nn.Module):
         self.apply(_initialise)
 
     @classmethod
-    def large(cls, **changes: Any) -> BiSeNetV2:
+    def large(cls, **changes: Any) -> Self:
         """BiSeNetV2-Large (Section 5.2): alpha = 2, d = 3."""
         return cls(dataclasses.replace(ModelConfig(width=2.0, depth=3), **changes))
 
@@ -418,7 +416,7 @@ class BiSeNetV2(nn.Module):
         write_safetensors(path, tensors, {"config": config})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> BiSeNetV2:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """The network of a file that `save` wrote, or of a name that is `shipped`, in `eval()`; else ValueError."""
         tensors, metadata = read_safetensors(shipped(path))
         try:

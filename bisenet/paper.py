@@ -5,8 +5,6 @@ field of `ModelConfig` or `TrainConfig` sets that field. Tables 7 to 9 compare w
 numbers only (`published`); the paper's own networks there are rows of Tables 2 and 6 (`ours`).
 """
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import math

@@ -20,8 +20,6 @@ Points that are no field, since all answer them alike, and the evidence for what
   keeps the variance.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from bisenet.config import choose, settle

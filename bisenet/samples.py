@@ -1,7 +1,5 @@
 """What training sees: an endless sequence of augmented samples, and batches of it for each device."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from lightning_fabric import Fabric

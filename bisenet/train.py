@@ -12,8 +12,6 @@ Readings, where the paper is silent; each is a field of `TrainConfig` or a line 
 5. A shorter run has a batch, an optimizer, a learning rate and a warm-up of its own (`bisenet.paper`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import time

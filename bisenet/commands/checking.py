@@ -1,7 +1,5 @@
 """The command that looks at all files of a data set before anything is trained on them."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

@@ -1,7 +1,5 @@
 """What several commands share: flags, and how scores are printed."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 from collections.abc import Callable

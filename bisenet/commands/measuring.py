@@ -1,7 +1,5 @@
 """Commands that count and time."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """All records that came with the repository, of runs and of speeds, as one CSV."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Commands that train and test: one run, many, and the page of what came out."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import importlib

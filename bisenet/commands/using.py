@@ -1,7 +1,5 @@
 """Commands that use a network: on photographs and videos, from and for other programs."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

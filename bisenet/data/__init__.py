@@ -3,8 +3,6 @@
 A reader gives `(image, labels)` pairs: uint8 (H, W, 3) RGB and uint8 (H, W) class ids, 255 = ignore.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from pathlib import Path

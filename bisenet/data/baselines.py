@@ -3,8 +3,6 @@
 A network that is worth its name must be far ahead of both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """CamVid: 701 frames of drives through Cambridge, with the 11 classes of the usual protocol."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import functools

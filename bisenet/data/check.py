@@ -4,8 +4,6 @@ A fault cannot be right: a file that cannot be read, an id that no class has, la
 probably is not: a picture that is all but black, a photograph that is to be turned, a class that never occurs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

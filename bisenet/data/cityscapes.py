@@ -1,7 +1,5 @@
 """Cityscapes as downloaded: its layout, its label ids, and the files that its test server takes."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """COCO-Stuff 10K, release 1.1: photographs with 80 classes of things and 91 of stuff."""
 
-from __future__ import annotations
-
 import csv
 import functools
 from pathlib import Path

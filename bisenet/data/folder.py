@@ -1,7 +1,5 @@
 """Your own data: images and labels in a folder, with a list of the classes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from PIL import Image

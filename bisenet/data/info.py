@@ -1,7 +1,5 @@
 """What the readers of files share."""
 
-from __future__ import annotations
-
 import colorsys
 import functools
 import hashlib

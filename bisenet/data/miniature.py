@@ -1,7 +1,5 @@
 """Miniature data sets: embedded scenes in the layout and file formats of the real ones, to rehearse with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -5,8 +5,6 @@ the time and to the same pixels; what is uncommon or broken is left to Pillow, w
 wrong.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from pathlib import Path

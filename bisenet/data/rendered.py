@@ -1,7 +1,5 @@
 """The embedded scenes as a data set."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ names and shapes of its tensors, never by its own name, and read without running
 serve training only and are left behind.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import pickle
 import re

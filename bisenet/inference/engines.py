@@ -4,8 +4,6 @@ An engine is made for one shape of input. It takes a tensor on the network's dev
 All but PyTorch's own are optional extras.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import dataclasses

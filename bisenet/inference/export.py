@@ -9,8 +9,6 @@ dynamic, any N will do, and what the network sees may have any height and width 
 its last stage a single row, which PT2 takes for a constant.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -5,8 +5,6 @@ the caller's runs the network, one writes. Few frames are in memory at once, how
 written under a temporary name and renamed when it is whole; of a file that cannot be read to its end there is none.
 """
 
-from __future__ import annotations
-
 import itertools
 import queue
 import sys
@@ -169,7 +167,7 @@ def _make_writable(out: Path) -> None:
         raise OSError(f"cannot write to the folder {out} ({error.strerror}); name another one") from error
 
 
-def _progress(files: Iterable[Path]) -> tqdm[Any]:
+def _progress(files: Iterable[Path]) -> "tqdm[Any]":
     """A bar of frames, with frames a second; every ten seconds where nobody watches."""
     total = 0
     for path in files:

@@ -5,8 +5,6 @@ the class of a pixel is found while its logits are interpolated, class by class,
 never stored.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import itertools

@@ -4,8 +4,6 @@ Frame rates are means, and what a file says of its length may be that of its sou
 frames that were decoded, and whether a video breaks off is judged by what the file says of its pictures.
 """
 
-from __future__ import annotations
-
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator

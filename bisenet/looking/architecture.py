@@ -1,7 +1,5 @@
 """A network taken apart: its operations, traced as it runs, and Table 1 of the paper from them."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import itertools

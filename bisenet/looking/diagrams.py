@@ -6,8 +6,6 @@ operations that are functions and no modules (sums, products, sigmoids, upsampli
 channels.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

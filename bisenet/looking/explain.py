@@ -6,8 +6,6 @@ copy; it hooks what a layer gives out before a ReLU in place overwrites it, so w
 each map from its minimum to its maximum, after which no two can be compared, so ours are raw, and `scaled` is apart.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 

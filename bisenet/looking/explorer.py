@@ -1,7 +1,5 @@
 """What the network makes of a pixel, with both branches or with one of them silenced: a figure, and widgets for it."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Iterator

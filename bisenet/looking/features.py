@@ -1,7 +1,5 @@
 """Features of a network as pictures: how strong they are, and single channels of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Scenes as pictures: beside what a network makes of them, and what goes on in it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

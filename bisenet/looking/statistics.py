@@ -1,7 +1,5 @@
 """Whether activation maps are near the boundaries of the labels: ratios to chance, with their errors."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Sequence
 

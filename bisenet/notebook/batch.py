@@ -3,8 +3,6 @@
 papermill by itself only warns about a parameter that a notebook does not have, and goes on with the default.
 """
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import datetime

@@ -1,7 +1,5 @@
 """The result of a cell, in the two forms in which it is read: HTML in the notebook, Markdown in `results/README.md`."""
 
-from __future__ import annotations
-
 import html
 from typing import Any
 

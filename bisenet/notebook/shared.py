@@ -1,7 +1,5 @@
 """What the notebooks share: parameters checked in one place, results to show and to save, a live loss curve."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From records to the tables of the ablations. Nothing here trains or runs a network."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

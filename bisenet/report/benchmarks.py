@@ -1,7 +1,5 @@
 """Tables 7 to 9 of the paper: other methods as printed, and scores of this repository beside them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """Tables of results as pictures, and the loss curve."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The GFLOPs that the paper prints, beside what is counted here by a reading of what it leaves open."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -4,8 +4,6 @@ Both collect what cells tagged `result` gave out, tables and pictures, and compu
 of the notebooks, as they came and as you executed them, each as HTML beside it; it needs no network and no script.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import os

@@ -1,7 +1,5 @@
 """All records of runs as one tidy table, a line for each, for those who use pandas."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from bisenet.evaluate import miou, pixel_accuracy

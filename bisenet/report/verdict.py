@@ -3,8 +3,6 @@
 A score is that of one run, a seed each. The word "resolved" is for an interval that excludes zero, nothing else.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a user reads of an error: one line, of whatever kind it is."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import traceback

@@ -4,8 +4,6 @@ A network is timed at the batch and size of its recipe, or, where that would tak
 is taken to grow with the pixels. Reading the data is not timed: the forecast holds if they keep up.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """ImageNet weights for the backbones of Table 6: torchvision's files, found on this machine and put into a branch."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path

@@ -1,15 +1,15 @@
 """Many runs: those that tables need, found or trained, one after the other or several at a time."""
 
-from __future__ import annotations
-
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 from bisenet import paper
 from bisenet.config import plain
@@ -74,7 +74,9 @@ def train_side_by_side(runs: list[Run], processes: int, data_root: str, executio
             write_json(path, {"run": plain(run), "data_root": data_root, "execution": plain(execution)})
             command = [sys.executable, "-m", "bisenet.runs.worker", str(path)]
             progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
-            done = subprocess.run(command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True)
+            with _lifeline() as held:
+                how: dict[str, Any] = {"stdin": held, "stdout": progress, "stderr": subprocess.PIPE, "text": True}
+                done = subprocess.run(command, env=environment, **how)
         said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]  # killed, for instance
         outcome = said[-1] if done.returncode else "trained"
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
@@ -83,3 +85,14 @@ def train_side_by_side(runs: list[Run], processes: int, data_root: str, executio
     with ThreadPoolExecutor(processes) as pool:
         for done in as_completed([pool.submit(train_one, run) for run in runs]):
             print(done.result(), flush=True)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe to be a process's standard input, whose other end closes with this process, if it is killed."""
+    held, kept = os.pipe()
+    try:
+        yield held
+    finally:
+        os.close(held)
+        os.close(kept)

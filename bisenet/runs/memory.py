@@ -3,8 +3,6 @@
 A small step of the same recipe is made and what autograd holds of it counted; that grows with the pixels.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math

@@ -1,11 +1,9 @@
 """What a run is: a row of a table, a data set, a scale, a seed; and the hash of all that defines its numbers."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import Any, Self
 
 from bisenet import paper
 from bisenet.config import plain
@@ -27,7 +25,7 @@ class Run:
     seed: int
     model: ModelConfig
     training: TrainConfig
-    base: Run | None = None
+    base: "Run | None" = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -49,7 +47,7 @@ class Run:
         return f"{self.row}-{self.dataset}-{self.scale}-seed{self.seed}-{self.hash}"
 
     @classmethod
-    def of_json(cls, content: dict[str, Any]) -> Run:
+    def of_json(cls, content: dict[str, Any]) -> Self:
         """A run from what `config.plain` made of it."""
         parts = {"model": ModelConfig(**content["model"]), "training": TrainConfig(**content["training"])}
         return cls(**{**content, **parts, "base": cls.of_json(content["base"]) if content["base"] else None})

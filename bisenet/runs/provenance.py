@@ -1,7 +1,5 @@
 """Where a number comes from: the device, the versions of packages, the state of the code."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

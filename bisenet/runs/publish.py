@@ -1,7 +1,5 @@
 """Runs of yours become records of the repository: checked, then copied into `results/records/`."""
 
-from __future__ import annotations
-
 import math
 import re
 from pathlib import Path

@@ -1,11 +1,9 @@
 """The record of a run: its scores as counts, and all that can move them."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,7 +38,7 @@ class Record:
     date: str
 
     @classmethod
-    def load(cls, path: Path) -> Record:
+    def load(cls, path: Path) -> Self:
         """ValueError for a file that is no record."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

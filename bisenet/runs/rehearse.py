@@ -3,8 +3,6 @@
 What a user of the licensed data would meet after a day is met after minutes: too little memory, a disk that is full.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os

@@ -3,8 +3,6 @@
 Reading (`train = False`) shows what came with the repository, reproducing (`train = True`) trusts only your own.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

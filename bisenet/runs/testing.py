@@ -1,7 +1,5 @@
 """A weights file put to the test: its score on a data set, and class maps for a test server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From a run to its record: find it, or train the network and write one."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import sys

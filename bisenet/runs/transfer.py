@@ -1,7 +1,5 @@
 """Pretraining across data sets (Table 8, rows marked *): begin with another run's weights, all but the classifiers."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,9 +1,10 @@
 """A process that trains one run: `python -m bisenet.runs.worker FILE`, with the run as JSON in the file."""
 
-from __future__ import annotations
-
 import json
+import os
+import stat
 import sys
+import threading
 from pathlib import Path
 
 from bisenet.data import describe
@@ -11,6 +12,13 @@ from bisenet.execution import Execution
 from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
 from bisenet.runs.training import find_or_train, print_progress
+
+
+def end_with_parent() -> None:
+    """A pipe that is the standard input ends when the process that started this one does, however that ends."""
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        os.read(0, 1)
+        os._exit(1)
 
 
 def main(path: str) -> int:
@@ -28,4 +36,5 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
+    threading.Thread(target=end_with_parent, daemon=True).start()
     sys.exit(main(sys.argv[1]))

@@ -1,7 +1,5 @@
 """Networks timed by the paper's protocol, one after the other, and recorded."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Records of speed as pictures: Figure 1, ways to a class map, the roofline."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The machine that a speed was measured on: its device, what it does at best, and all that can move a number."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import importlib.metadata

@@ -5,8 +5,6 @@ can be timed beside them (`of_file`). The others come from the packages `pytorch
 `torchvision`; a note says where one is not quite what Table 7 names.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ same way, ours too, whose own way is `bisenet.speed.ways`. The paper repeats 5,0
 ends it. Engines are those of `bisenet.inference.engines`, and "eager", the network as PyTorch runs it unasked.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -3,8 +3,6 @@
 What is usually done in steps (Section 5, Training: scale, crop, resize) is here one geometric map, `bisenet.augment`.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import tempfile

@@ -1,7 +1,5 @@
 """From records of speed to tables: networks beside the paper's speeds (Table 7), ways to a class map, training."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -5,8 +5,6 @@ has a process of its own, since what ours does to the allocator would help the o
 by step: a machine that slows down for a while slows all.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import multiprocessing

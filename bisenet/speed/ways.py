@@ -6,8 +6,6 @@ network's logits, at an eighth of what it sees, are enlarged to the frame at onc
 answer. Ours, the "segmenter", answers like that one; it begins with the pixels, and so has more to do.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import multiprocessing

@@ -7,8 +7,6 @@ houses, trucks and cars the lacquer of motorcycles. What a pixel is follows from
 from context (a long windowed box on rails is a train, with wheels it is a bus), seldom from its colour.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from bisenet.data.streets.canvas import CLASSES, PALETTE, Canvas

@@ -1,7 +1,5 @@
 """The plan of a street: its ground, and what stands and moves on it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One function for each kind of thing: along the street, people and two-wheelers."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Cars, buses, trains and trucks, seen from the side or from an end."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
