@@ -9,8 +9,7 @@ from tqdm import tqdm
 from bisenet import paper
 from bisenet.commands.common import Command, CommandError, add_data_root, add_setting
 from bisenet.config import Size
-from bisenet.data import DATASETS, check, open_dataset
-from bisenet.data.info import FilePairs
+from bisenet.data import DATASETS, check, files_of
 
 
 def _check_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +32,11 @@ def _check(arguments: argparse.Namespace) -> None:
 def _of_split(arguments: argparse.Namespace, split: str, largest: Size | None) -> int:
     """Say what is in a split; returns how many faults it has. A split that is not there is one."""
     try:
-        dataset = open_dataset(arguments.dataset, split, root=arguments.data_root)
+        dataset = files_of(arguments.dataset, split, arguments.data_root)
     except FileNotFoundError as error:
         print(f"{split}: wrong: {error}", file=sys.stderr)
         return 1
-    if not isinstance(dataset, FilePairs) or not dataset.labelled:
+    if not dataset.labelled:
         print(f"{split}: {len(dataset)} images without labels")
         return 0
     bar = functools.partial(tqdm, desc=split, total=len(dataset), file=sys.stdout, disable=not sys.stdout.isatty())

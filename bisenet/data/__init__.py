@@ -36,7 +36,7 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
 
     `root` as in `open_dataset`. ValueError for a name that is neither.
     """
-    place = Path(root).expanduser() if root else work_folder() / "data" / name
+    place = _place(name, root)
     if name not in PROVIDED and (place / folder.CLASSES).is_file():
         DATASETS[name] = folder.describe(name, place)
         READERS[name] = functools.partial(folder.Folder, DATASETS[name])
@@ -59,7 +59,18 @@ def open_dataset(name: str, split: str, *, root: str | Path | None = None, size:
         if root:
             raise ValueError(f"{name} is drawn, not read: it takes no data root, got {str(root)!r}")
         return Streets(split, size or (512, 1024))
-    return READERS[name](split, Path(root).expanduser() if root else work_folder() / "data" / name)
+    dataset = READERS[name](split, _place(name, root))
+    dataset.check_labels()
+    return dataset
+
+
+def files_of(name: str, split: str, root: str | Path | None = None) -> FilePairs:
+    """A data set of files as `open_dataset` has it, even where labels are missing: to look at what is there."""
+    return READERS[name](split, _place(name, root))
+
+
+def _place(name: str, root: str | Path | None) -> Path:
+    return Path(root).expanduser() if root else work_folder() / "data" / name
 
 
 def palette(num_classes: int) -> np.ndarray:

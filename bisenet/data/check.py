@@ -105,6 +105,9 @@ def _look(dataset: FilePairs, index: int, largest: Size | None) -> _Seen:
         doubts["turned"] = f"{path}: its EXIF data (orientation {turned}) turn it, and labels do not follow"
     if pixels[IGNORE] == pixels.sum():
         doubts["void"] = f"{label_path}: all labels are void"
+    elif pixels[IGNORE] and np.count_nonzero(pixels) == 2:
+        only = dataset.info.classes[int(pixels[:IGNORE].argmax())]
+        doubts["single"] = f"{label_path}: all is {only!r} or void, as where an object is saved as 255"
     return _Seen(pixels, brightest, fault, doubts)
 
 

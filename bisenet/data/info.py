@@ -51,12 +51,15 @@ class FilePairs:
         return self.pairs[index][0].name
 
     def _check(self, kind: str, split: str) -> None:
-        """Say what these files are: warn if some of the split are missing; FileNotFoundError for missing labels."""
+        """Say what these files are; a warning if some of the split are missing."""
         self.source, expected = kind, self.info.splits[split]
         self.complete = len(self) == expected
         if not self.complete:
             self.source += f", {len(self)} of {expected} images of {split}"
             warnings.warn(f"{self.info.name} is not the whole data set: {self.source}", stacklevel=3)
+
+    def check_labels(self) -> None:
+        """FileNotFoundError for an image without a label file."""
         missing = [pair for pair in self.pairs if not pair[1].is_file()] if self.labelled else []
         if missing:
             more = f" (and {len(missing) - 1} more)" if missing[1:] else ""

@@ -114,6 +114,49 @@ def test_the_command_finds_all_faults_of_all_parts_in_one_run(camvid, capsys) ->
     assert "test: wrong: CamVid not found" in said and "faults in camvid: 3" in said
 
 
+def test_twenty_faults_in_one_run(tmp_path: Path, capsys) -> None:
+    """What reports of users speak of, each in a file of its own, among files that are right."""
+    for part in ("train", "val", "test"):
+        for number in range(20):
+            save(PHOTO, tmp_path / part / f"{number:02d}.png")
+            save(LABELS, tmp_path / f"{part}annot" / f"{number:02d}.png")
+    image, label = (lambda n: tmp_path / "train" / f"{n:02d}.png"), (lambda n: tmp_path / "trainannot" / f"{n:02d}.png")
+    image(0).write_bytes(image(0).read_bytes()[:100])
+    label(1).write_bytes(label(1).read_bytes()[:60])
+    label(2).write_bytes(b"")
+    image(3).write_text("no picture")
+    flipped = bytearray(image(4).read_bytes())
+    flipped[-20] ^= 1
+    image(4).write_bytes(flipped)
+    label(5).unlink()
+    image(6).unlink()
+    image(6).symlink_to("nowhere.png")
+    image(7).unlink()
+    image(7).mkdir()
+    save(LABELS[:, 1:], label(8))
+    save(PHOTO[1:], image(9))
+    save(LABELS + 1, label(10))
+    save(LABELS * 23, label(11))
+    save(PHOTO, label(12))
+    save(LABELS.astype(np.uint16), label(13))
+    Image.fromarray(PHOTO).convert("RGBA").save(label(14))
+    Image.fromarray(LABELS > 5).save(label(15))
+    wrong = sorted([*map(image, (0, 3, 4, 6, 7, 8, 9)), *map(label, (1, 2, 5, 10, 11, 12, 13, 14, 15))])
+    save(LABELS.astype(np.uint16) * 300, image(16))
+    save(PHOTO, image(17), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\3\0\0\0\0\0\0")
+    save(np.full_like(LABELS, 11), label(18))
+    save(np.where(LABELS == 3, 255, 0).astype(np.uint8), label(19))
+    doubtful = [image(16), image(17), label(18), label(19)]
+    assert len(wrong) + len(doubtful) == 20
+    assert main(["check", "--dataset", "camvid", "--data-root", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    faults = [line for line in said.err.splitlines() if line.startswith("train: wrong: ")]
+    assert all(sum(str(path) in fault for fault in faults) == 1 for path in wrong) and len(faults) == len(wrong)
+    doubts = [line for line in said.out.splitlines() if line.startswith("train: doubtful: ")]
+    assert all(sum(str(path) in doubt for doubt in doubts) == 1 for path in doubtful) and len(doubts) == len(doubtful)
+    assert "faults in camvid: 16, named above" in said.err and "val: doubtful" not in said.out
+
+
 def test_of_some_images_a_single_class_is_no_fault(camvid: Path) -> None:
     save(np.zeros_like(LABELS), camvid / "trainannot" / "a.png")
     with pytest.warns(UserWarning, match="not the whole data set"):
