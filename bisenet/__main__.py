@@ -9,6 +9,7 @@ from bisenet.commands import checking, measuring, training, using
 from bisenet.commands.common import PROGRAM, CommandError
 from bisenet.data import describe
 from bisenet.runs.errors import told
+from bisenet.runs.together import SaidByFirstError
 
 
 def main(words: list[str] | None = None) -> int:
@@ -22,6 +23,8 @@ def main(words: list[str] | None = None) -> int:
         if hasattr(arguments, "dataset"):
             describe(arguments.dataset, getattr(arguments, "data_root", None))
         arguments.run(arguments)
+    except SaidByFirstError:
+        return 1
     except Exception as error:
         message = str(error) if isinstance(error, CommandError) else told(error)
         print(f"{PROGRAM} {arguments.command}: {message}", file=sys.stderr)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -245,6 +246,51 @@ def test_train_command_under_torchrun(more, tmp_path):
         assert evaluate_file(path, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
     finally:
         torch.set_num_threads(threads)
+
+
+def nodes(folder: Path, *more: str) -> list[subprocess.Popen[str]]:
+    """Two machines in small: a process each, with results of its own."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    launcher += ["--master-addr", "localhost", "--master-port", str(port), "--node-rank"]
+    both = [([*launcher, str(n), "-m", *TRAIN[2:], *more], environment(folder / f"node{n}")) for n in range(2)]
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return [subprocess.Popen(command, env=env, **how) for command, env in both]
+
+
+def test_two_machines_without_a_common_disk(tmp_path):
+    """Killed, gone on with, and compared with two processes that were left alone."""
+    more = ["--set", "iterations=24", "--checkpoint-every", "3"]
+    alone = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    subprocess.run([*alone, *TRAIN[2:], *more], env=environment(tmp_path / "whole"), check=True, capture_output=True)
+    both = nodes(tmp_path, *more)
+    while not list(tmp_path.glob("node0/runs/*/checkpoint.safetensors")):
+        assert all(process.poll() is None for process in both), both[0].communicate()
+        time.sleep(0.05)
+    for process in both:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not list(tmp_path.glob("node*/runs/*/record.json"))
+    both = nodes(tmp_path, *more)
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    whole, parts = (
+        read_safetensors(next(tmp_path.glob(f"{name}/runs/*/weights.safetensors")))[0] for name in ("whole", "node0")
+    )
+    assert all(torch.allclose(whole[name].float(), parts[name].float(), rtol=1e-5, atol=1e-6) for name in whole)
+    assert not list(tmp_path.glob("node*/runs/*/checkpoint.safetensors"))
+    both = nodes(tmp_path, *more)  # the record of the first holds for the second
+    assert "found, not trained again" in both[0].communicate()[0] and both[1].wait() == 0
+
+
+def test_an_error_of_one_machine_stops_both_with_one_message(tmp_path):
+    (tmp_path / "node1").write_text("no folder")
+    both = nodes(tmp_path)
+    said = [process.communicate()[1] for process in both]
+    assert all(process.returncode for process in both)
+    assert sum(text.count("python -m bisenet train: cannot write to") for text in said) == 1, said
 
 
 def test_full_disk_leaves_the_old_file_whole(tmp_path):

@@ -103,7 +103,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.weights:
         training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
         run = dataclasses.replace(run, scale="custom", training=training, base=None)
-    found = None if execution_of(arguments).several else yours().find(run)
+    found = yours().find(run)
     record = find_or_train(
         run,
         data_root=arguments.data_root,

@@ -113,15 +113,30 @@ def needed_by(paths: Iterable[Path], parameters: Parameters) -> list[Run]:
     return needed(tables, parameters.dataset, parameters.scale, parameters.seeds)
 
 
-def side_by_side(parameters: Parameters, execution: Execution) -> int:
-    """How many runs are trained at a time: the steps of the small scales keep one core busy, and hardly two."""
-    on_cpu = execution.resolved_accelerator == "cpu" and not execution.several
-    return min(4, os.cpu_count() or 1) if on_cpu and parameters.scale in ("short", "long") else 1
+SMALL = ("smoke", "short", "long")  # scales whose steps do not fill a device
+
+
+def places(parameters: Parameters, execution: Execution) -> list[str]:
+    """Where runs are trained at a time (`train_side_by_side`): on every GPU one, or four where they are small.
+
+    On a CPU the steps of the small scales keep one core busy, and hardly two. One run on several devices is alone.
+    """
+    if execution.several:
+        return [""]
+    cores = os.cpu_count() or 1
+    if execution.resolved_accelerator == "cpu":
+        return [""] * (min(4, cores) if parameters.scale in SMALL else 1)
+    if execution.resolved_accelerator not in ("cuda", "gpu"):
+        return [""]
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
+    together = min(4, max(1, cores // (len(devices) * (1 + execution.workers)))) if parameters.scale in SMALL else 1
+    return devices * together
 
 
 def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], execution: Execution) -> Forecast:
     """What training and executing will cost (`forecast.forecast_runs`), several runs at a time where that is faster."""
-    processes, threads = side_by_side(parameters, execution), torch.get_num_threads()
+    processes, threads = len(places(parameters, execution)), torch.get_num_threads()
     torch.set_num_threads(max(1, threads // processes))
     try:
         reading = sum(seconds_stored(path) for path in paths) + measuring(paths, parameters.scale)
@@ -178,9 +193,10 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
         look_at(datasets(missing[0], parameters.data_root or None), missing[0].training)
     cost = forecast(runs, parameters, paths, execution)
     print(f"{parameters.setting}: {cost}", flush=True)
-    if missing and (side_by_side(parameters, execution) > 1 or execution != Execution()):
+    at_a_time = places(parameters, execution)
+    if missing and (len(at_a_time) > 1 or execution != Execution()):
         longest_first = sorted(missing, key=lambda run: -cost.seconds[run.name])
-        train_side_by_side(longest_first, side_by_side(parameters, execution), parameters.data_root, execution)
+        train_side_by_side(longest_first, at_a_time, parameters.data_root, execution)
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)

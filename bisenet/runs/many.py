@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -63,28 +64,44 @@ def find_or_train_all(
     return records
 
 
-def train_side_by_side(runs: list[Run], processes: int, data_root: str, execution: Execution) -> None:
-    """Train runs, several at a time, each in a process of its own that is given its run as JSON; print what became."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+def train_side_by_side(runs: list[Run], places: Sequence[str], data_root: str, execution: Execution) -> None:
+    """Train runs, each in a process of its own that is given its run as JSON; print what became of each.
+
+    As many at a time as there are `places`: numbers of GPUs, a GPU several times where it has room, or "" for a share
+    of the processor's cores. A run that another process trains is passed over.
+    """
+    free: queue.Queue[str] = queue.Queue()
+    for place in places:
+        free.put(place)
 
     def train_one(run: Run) -> str:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{run.hash}.json"
-            write_json(path, {"run": plain(run), "data_root": data_root, "execution": plain(execution)})
-            command = [sys.executable, "-m", "bisenet.runs.worker", str(path)]
-            progress = subprocess.DEVNULL if processes > 1 else None  # of one at a time it is shown
-            with _lifeline() as held:
-                how: dict[str, Any] = {"stdin": held, "stdout": progress, "stderr": subprocess.PIPE, "text": True}
-                done = subprocess.run(command, env=environment, **how)
-        said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]  # killed, for instance
-        outcome = said[-1] if done.returncode else "trained"
+        began, place = time.monotonic(), free.get()
+        try:
+            outcome = _in_a_process(run, place, len(places), data_root, execution)
+        finally:
+            free.put(place)
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
 
-    print(f"training {len(runs)} runs, {processes} at a time", flush=True)
-    with ThreadPoolExecutor(processes) as pool:
+    print(f"training {len(runs)} runs, {len(places)} at a time", flush=True)
+    with ThreadPoolExecutor(len(places)) as pool:
         for done in as_completed([pool.submit(train_one, run) for run in runs]):
             print(done.result(), flush=True)
+
+
+def _in_a_process(run: Run, place: str, at_a_time: int, data_root: str, execution: Execution) -> str:
+    """Train a run in a process of its own; returns "trained", or the last line of what it said."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_a_time))}
+    if place:
+        environment["CUDA_VISIBLE_DEVICES"] = place
+    with tempfile.TemporaryDirectory() as folder, _lifeline() as held:
+        path = Path(folder) / f"{run.hash}.json"
+        write_json(path, {"run": plain(run), "data_root": data_root, "execution": plain(execution)})
+        command = [sys.executable, "-m", "bisenet.runs.worker", str(path)]
+        progress = subprocess.DEVNULL if at_a_time > 1 else None  # of one at a time it is shown
+        how: dict[str, Any] = {"stdin": held, "stdout": progress, "stderr": subprocess.PIPE, "text": True}
+        done = subprocess.run(command, env=environment, **how)
+    said = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]  # killed, for instance
+    return said[-1] if done.returncode else "trained"
 
 
 @contextlib.contextmanager

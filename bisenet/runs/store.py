@@ -76,11 +76,13 @@ def run_folder(run: Run) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Notice a read-only or full disk before hours of training, not after."""
+    probe = folder / f"probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f"probe.{os.getpid()}"
-        probe.write_bytes(bytes(1 << 20))
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(1 << 20))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(
             f"cannot write to {folder} ({error.strerror}); free some space, or set BISENET_RESULTS to another folder"

@@ -31,6 +31,7 @@ from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.record import Record
 from bisenet.runs.store import check_writable, results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
+from bisenet.runs.together import all_or_none, first_decides, share_file
 from bisenet.runs.transfer import carry_over, fingerprint
 from bisenet.train import Progress, TrainConfig, Watcher, fit
 
@@ -45,31 +46,46 @@ def find_or_train(
     weights: str | Path | None = None,
     execution: Execution | None = None,
     watch: Watcher | None = None,
+    wait: bool = True,
 ) -> Record:
     """The record of a run of yours: found, or else trained (or taken up where it was interrupted).
 
     `weights` is the file with which a run begins whose `training.initial` says so (`bisenet.runs.transfer`); those of a
-    base are found. A second process that asks for the same run waits until the first is done and then finds its record.
+    base are found. A second process that asks for the same run waits until the first is done and then finds its record,
+    or without `wait` is told so by an OSError.
     """
     execution = execution or Execution()
     if not execution.several and (record := yours().find(run)):
         return _of_these_files(record, run, data_root)
-    run.training.augmentation  # noqa: B018, a crop that does not fit is an error before anything is written
+    fabric = execution.fabric()
+    sets, weights = all_or_none(fabric, lambda: _prepared(run, data_root, weights))
+    with exclusive(run, fabric, wait):
+        if record := first_decides(fabric, lambda: yours().find(run)):
+            return first_decides(fabric, lambda: _of_these_files(record, run, data_root))
+        share_file(fabric, _checkpoint(run))
+        return _train(run, execution, fabric, sets, weights, watch)
+
+
+def _prepared(
+    run: Run, data_root: str | Path | None, weights: str | Path | None
+) -> tuple[tuple[PairDataset, PairDataset], str | Path | None]:
+    """The sets of a run and the weights that it begins with; what is missing is an error before anything is written."""
+    run.training.augmentation  # noqa: B018, a crop that does not fit
     if run.training.pretrained:
-        imagenet_weights(run.model.backbone)  # so are weights that are not there
+        imagenet_weights(run.model.backbone)
     if run.base:
         if missing := lacks(run):
             raise ValueError(f"{run.name} cannot begin. {missing}")
         weights = yours().weights_path(run.base)
     elif run.training.initial != (fingerprint(weights) if weights else ""):
         raise ValueError(f"{run.name} begins with the weights {run.training.initial or 'of nobody'}, given: {weights}")
-    train_set, test_set = datasets(run, data_root)
+    sets = datasets(run, data_root)
     check_writable(run_folder(run))
-    fabric = execution.fabric()
-    with exclusive(run, fabric):
-        if record := yours().find(run):
-            return _of_these_files(record, run, data_root)
-        return _train(run, execution, fabric, (train_set, test_set), weights, watch)
+    return sets, weights
+
+
+def _checkpoint(run: Run) -> Path:
+    return run_folder(run) / "checkpoint.safetensors"
 
 
 def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> Record:
@@ -124,22 +140,24 @@ def lacks(run: Run) -> str:
 
 
 @contextlib.contextmanager
-def exclusive(run: Run, fabric: Fabric) -> Iterator[None]:
+def exclusive(run: Run, fabric: Fabric, wait: bool = True) -> Iterator[None]:
     """One process at a time; the lock goes with the process, even if it is killed.
 
     A group of processes does not wait for another, since those behind its first would run into a time limit.
     """
     lock = FileLock(results_folder() / "runs" / f"{run.hash}.lock")
-    try:
-        if fabric.is_global_zero:
+
+    def acquire() -> None:
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        if fabric.world_size > 1:
-            raise OSError(f"another process trains {run.name}; wait until it is done") from None
-        print(f"{run.name}: waiting for another process that trains it", flush=True)
-        lock.acquire()
+        except Timeout:
+            if fabric.world_size > 1 or not wait:
+                raise OSError(f"another process trains {run.name}; wait until it is done") from None
+            print(f"{run.name}: waiting for another process that trains it", flush=True)
+            lock.acquire()
+
     try:
-        fabric.barrier()
+        first_decides(fabric, acquire)
         yield
     finally:
         lock.release()
@@ -156,41 +174,32 @@ def _train(
     train_set, test_set = sets
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
-    memory.check(run.model, run.training, execution.accumulation, fabric)
-    look_at(sets, run.training, fabric)
+    all_or_none(fabric, lambda: memory.check(run.model, run.training, execution.accumulation, fabric))
+    first_decides(fabric, lambda: look_at(sets, run.training))
     model, initial = _beginning(run, weights)
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
-    checkpoint = run_folder(run) / "checkpoint.safetensors"
+    checkpoint = _checkpoint(run)
     how: dict[str, Any] = {"execution": execution, "fabric": fabric, "checkpoint": checkpoint, "watch": watch}
     fitted = fit(model, train_set, run.training, seed=run.seed, process=process, **how)
-    if fabric.is_global_zero:  # before anything else can fail
-        model.save(run_folder(run) / "weights.safetensors")
+    first_decides(fabric, lambda: model.save(run_folder(run) / "weights.safetensors"))  # before anything can fail
     began = time.monotonic()
     near, far = _tested(run.training, model, test_set, fabric)
     record = _record(run, fitted, near, far, sets, initial, time.monotonic() - began)
-    if fabric.is_global_zero:
-        record.save(run_folder(run) / "record.json")
-        checkpoint.unlink()
-    fabric.barrier()
+    first_decides(fabric, lambda: record.save(run_folder(run) / "record.json"))
+    checkpoint.unlink(missing_ok=True)
     return record
 
 
-def look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig, fabric: Fabric | None = None) -> None:
-    """Say what is in some images of either set: ValueError for what cannot be right, a warning for what may not be.
-
-    The first process looks, and all of a group fail alike.
-    """
-    first = not fabric or fabric.is_global_zero
-    surveys = _surveys(sets, training) if first else {}
-    for name, found in (fabric.broadcast(surveys) if fabric else surveys).items():
+def look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig) -> None:
+    """Say what is in some images of either set: ValueError for what cannot be right, a warning for what may not be."""
+    for name, found in _surveys(sets, training).items():
         if found.faults:
             dataset = name.split()[0]
             more = f" (and {len(found.faults) - 1} more: python -m bisenet check --dataset {dataset} --data-root ...)"
             raise ValueError(f"{name}: {found.faults[0]}{more if found.faults[1:] else ''}")
-        if first:
-            print(f"{name}: {found}", flush=True)
-        for doubt in found.doubts if first else ():
+        print(f"{name}: {found}", flush=True)
+        for doubt in found.doubts:
             warnings.warn(f"{name}: {doubt}", stacklevel=2)
 
 

@@ -28,7 +28,7 @@ def main(path: str) -> int:
         execution = Execution(**given["execution"])
         run, data_root = Run.of_json(given["run"]), given["data_root"] or None
         describe(run.dataset, data_root)
-        find_or_train(run, data_root=data_root, execution=execution, watch=print_progress)
+        find_or_train(run, data_root=data_root, execution=execution, watch=print_progress, wait=False)
     except Exception as error:
         print(told(error).splitlines()[0], file=sys.stderr)
         return 1

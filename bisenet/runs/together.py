@@ -1,0 +1,69 @@
+"""Several processes as one: what the first finds holds for all, and all go on or all stop, with one message.
+
+They may be on machines without a common disk: none may decide by its own files.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from lightning_fabric import Fabric
+
+from bisenet.files import replacing
+
+T = TypeVar("T")
+
+
+class SaidByFirstError(Exception):
+    """An error that the first process of the group tells."""
+
+
+def first_decides(fabric: Fabric, act: Callable[[], T]) -> T:
+    """What `act` gives the first process; its error, too, is one of all."""
+    done, error = None, None
+    if fabric.is_global_zero:
+        try:
+            done = act()
+        except Exception as problem:
+            error = problem
+    if fabric.world_size > 1:
+        done, failed = fabric.broadcast((done, error is not None))
+        if failed and not error:
+            raise SaidByFirstError
+    if error:
+        raise error
+    return done  # type: ignore[return-value]
+
+
+def all_or_none(fabric: Fabric, act: Callable[[], T]) -> T:
+    """What `act` gives each process; if it fails on any, the first raises that error, and all stop."""
+    error: Exception | None = None
+    try:
+        done = act()
+    except Exception as problem:
+        error = problem
+    if fabric.world_size == 1:
+        if error:
+            raise error
+        return done
+    errors: list[Exception | None] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(errors, error)
+    if found := next((each for each in errors if each), None):
+        raise found if fabric.is_global_zero else SaidByFirstError
+    return done
+
+
+def share_file(fabric: Fabric, path: Path) -> None:
+    """The file of the first process, or that there is none, for all: elsewhere an older one may lie."""
+    if fabric.world_size == 1:
+        return
+    content = first_decides(fabric, lambda: path.read_bytes() if path.is_file() else None)
+    if fabric.is_global_zero:
+        return
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            partial.write_bytes(content)
