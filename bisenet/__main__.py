@@ -9,6 +9,7 @@ from bisenet.commands import checking, measuring, training, using
 from bisenet.commands.common import PROGRAM, CommandError
 from bisenet.data import describe
 from bisenet.runs.errors import told
+from bisenet.runs.provenance import unused_gpu
 from bisenet.runs.together import SaidByFirstError
 
 
@@ -20,6 +21,8 @@ def main(words: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(words)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     try:
+        if reason := unused_gpu():
+            warnings.warn(reason, stacklevel=1)
         if hasattr(arguments, "dataset"):
             describe(arguments.dataset, getattr(arguments, "data_root", None))
         arguments.run(arguments)

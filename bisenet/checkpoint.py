@@ -24,9 +24,6 @@ class Fitted:
     processes: list[dict[str, Any]]
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------
-
-
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fitted: Fitted, identity: Mapping[str, Any]
 ) -> None:

@@ -64,7 +64,13 @@ class Execution:
         return dataclasses.replace(self, devices=1, num_nodes=1, strategy="auto")
 
     def fabric(self) -> Fabric:
-        """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count."""
+        """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count.
+
+        ValueError if other processes take part than were asked for, as where Slurm starts one task for two devices.
+        """
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32, in training and in evaluation
+        if not self.several:
+            os.environ["SLURM_JOB_NAME"] = "interactive"  # or Fabric takes several tasks for one training
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         fabric = Fabric(
@@ -75,6 +81,9 @@ class Execution:
             precision=self.resolved_precision,
         )
         fabric.launch()
+        if fabric.world_size != devices * nodes:
+            asked = f"asked for {devices} devices on {nodes} machines, there are {fabric.world_size} processes"
+            raise ValueError(f"{asked}; under Slurm start a task for each: srun --ntasks-per-node {devices}")
         return fabric
 
     @property

@@ -1,6 +1,7 @@
 """Files that are always whole: the old content or the new one, whatever happens in between; and weights by name."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise OSError(
+                f"cannot write {path} ({error.strerror}); free some space; what was there is whole"
+            ) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -66,24 +73,7 @@ def write_text(path: Path, content: str) -> Path:
     return path
 
 
-def _repository(package: Path) -> Path:
-    """Where notebooks and records lie: beside the package, or if it was installed by itself, in its `share/bisenet`."""
-    places = [up / "share" / "bisenet" for up in package.parents]
-    return next((place for place in places if (place / "notebooks").is_dir()), package.parent)
-
-
-PACKAGE = Path(__file__).resolve().parent
-CLONED = (PACKAGE.parent / "notebooks").is_dir()
-REPOSITORY = PACKAGE.parent if CLONED else _repository(PACKAGE)
-NOTEBOOKS = REPOSITORY / "notebooks"
-
-
-def work_folder() -> Path:
-    """What a user makes goes here, and data are looked for here: the clone, or of an installed package, this folder."""
-    return REPOSITORY if CLONED else Path.cwd()
-
-
-WEIGHTS_FOLDER = PACKAGE / "weights"
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 SHIPPED_WEIGHTS = WEIGHTS_FOLDER / "streets.safetensors"
 SHIPPED_SIZE = (256, 512)  # of the scenes on which those were tested, and at which the network saw them
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bisenet.files import NOTEBOOKS, REPOSITORY
+from bisenet.data.places import NOTEBOOKS, REPOSITORY
 from bisenet.runs.store import records_folder
 
 
@@ -40,10 +40,10 @@ def run(installed: Path, folder: Path, *words: str) -> str:
 def test_everything_that_is_read_travels(installed, tmp_path):
     code = """
 from pathlib import Path
-from bisenet import files
+from bisenet.data import places
 from bisenet.runs.store import published, records_folder, results_folder
-assert not files.CLONED and results_folder() == Path.cwd() / "results"
-print(len(list(files.NOTEBOOKS.glob("*.ipynb"))), len(list(records_folder().rglob("*.*"))), len(published().records()))
+assert not places.CLONED and results_folder() == Path.cwd() / "results"
+print(len(list(places.NOTEBOOKS.glob("*.ipynb"))), len(list(records_folder().rglob("*.*"))), len(published().records()))
 """
     there = [len(list(NOTEBOOKS.glob("*.ipynb"))), len(list(records_folder().rglob("*.*")))]
     assert [int(word) for word in run(installed, tmp_path, "-c", code).split()[:2]] == there

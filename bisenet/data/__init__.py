@@ -16,9 +16,9 @@ from bisenet.data.cityscapes import Cityscapes
 from bisenet.data.cocostuff import CocoStuff
 from bisenet.data.info import FilePairs, distinct_colours
 from bisenet.data.pictures import read_image
+from bisenet.data.places import work_folder
 from bisenet.data.rendered import Streets
 from bisenet.dataset import DatasetInfo, PairDataset
-from bisenet.files import work_folder
 
 __all__ = ["DATASETS", "describe", "open_dataset", "palette", "read_image"]
 

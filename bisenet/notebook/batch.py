@@ -26,8 +26,9 @@ from traitlets import default
 
 from bisenet import paper
 from bisenet.config import choose
+from bisenet.data.places import NOTEBOOKS
 from bisenet.execution import Execution
-from bisenet.files import NOTEBOOKS, write_text
+from bisenet.files import write_text
 from bisenet.inference import engines
 from bisenet.notebook.shared import COMPARED, Parameters
 from bisenet.runs.forecast import Forecast, forecast_runs

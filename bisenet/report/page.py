@@ -17,7 +17,8 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
-from bisenet.files import NOTEBOOKS, REPOSITORY, write_text
+from bisenet.data.places import NOTEBOOKS, REPOSITORY
+from bisenet.files import write_text
 from bisenet.runs.store import records_folder, results_folder
 
 BLOCKS = {"results": "table_2_components", "claims": "claims"}  # of the README, and in which notebook each is made

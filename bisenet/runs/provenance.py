@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import lightning_fabric
 import numpy as np
 import torch
 
-from bisenet.files import CLONED, REPOSITORY
+from bisenet.data.places import CLONED, REPOSITORY
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
@@ -20,6 +21,26 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
     return described
+
+
+DRIVER = Path("/proc/driver/nvidia/version")  # there where a driver for NVIDIA's GPUs is loaded
+
+
+def unused_gpu() -> str:
+    """Why a GPU that is there is not used by this PyTorch, or nothing."""
+    built = f"PyTorch {torch.__version__}"
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        oldest = min((int(name[3:]) for name in torch.cuda.get_arch_list() if name.startswith("sm_")), default=0)
+        too_old = 10 * major + minor < oldest
+        reason = f"{built} has no code for {torch.cuda.get_device_name()} (sm_{major}{minor})" if too_old else ""
+    elif not (DRIVER.exists() or shutil.which("nvidia-smi")) or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        reason = ""
+    elif torch.version.cuda is None:
+        reason = f"there is a GPU, and {built} is built without CUDA"
+    else:
+        reason = f"there is a GPU, and {built} cannot use it: its CUDA {torch.version.cuda} may need a newer driver"
+    return reason and f"{reason}; other builds: docs/devices.md"
 
 
 def _cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:

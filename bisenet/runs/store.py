@@ -7,7 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from bisenet.files import REPOSITORY, work_folder
+from bisenet.data.places import REPOSITORY, work_folder
 from bisenet.runs.plan import Run
 from bisenet.runs.record import Record
 

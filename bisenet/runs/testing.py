@@ -53,6 +53,7 @@ def export_predictions(weights: Path, recipe: TrainConfig, data_root: str | Path
 
 def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:
     """A network on the GPU, if there is one, and that device; ValueError if its classes are not those of a data set."""
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, classes = BiSeNetV2.load(weights).to(device), DATASETS[dataset].classes
     if model.config.num_classes != len(classes):

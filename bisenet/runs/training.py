@@ -276,6 +276,7 @@ def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
     return {
         **plain(execution),
         "precision": execution.resolved_precision,
+        "tf32": torch.backends.cudnn.allow_tf32,
         "world_size": fabric.world_size,
         "synchronised_batch_norm": synchronises(fabric),
         "threads": torch.get_num_threads(),

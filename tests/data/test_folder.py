@@ -10,7 +10,7 @@ from PIL import Image
 
 from bisenet.__main__ import main
 from bisenet.data import describe, open_dataset, streets
-from bisenet.files import REPOSITORY
+from bisenet.data.places import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "your_own_data.md").read_text()
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from bisenet.data import DATASETS, open_dataset
+from bisenet.data.places import NOTEBOOKS
 from bisenet.evaluate import predict
-from bisenet.files import NOTEBOOKS
 from bisenet.looking import explorer, gallery
 from bisenet.model import BiSeNetV2, ModelConfig
 

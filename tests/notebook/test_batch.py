@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bisenet.data.places import NOTEBOOKS
 from bisenet.evaluate import miou
-from bisenet.files import NOTEBOOKS
 from bisenet.notebook import batch
 from bisenet.notebook.shared import Parameters
 from bisenet.runs.store import output_folder

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bisenet.files import NOTEBOOKS
+from bisenet.data.places import NOTEBOOKS
 from bisenet.report.page import build
 
 api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e '.[test]'")

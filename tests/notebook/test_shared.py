@@ -7,7 +7,8 @@ import nbformat
 import pytest
 
 from bisenet import paper
-from bisenet.files import NOTEBOOKS, SHIPPED_SIZE
+from bisenet.data.places import NOTEBOOKS
+from bisenet.files import SHIPPED_SIZE
 from bisenet.notebook.shared import Parameters, subject
 from bisenet.runs.plan import plan
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bisenet import paper
-from bisenet.files import NOTEBOOKS, REPOSITORY
+from bisenet.data.places import NOTEBOOKS, REPOSITORY
 from bisenet.report import page
 from bisenet.runs.many import find_all
 from bisenet.runs.store import records_folder

@@ -4,7 +4,7 @@ import pytest
 
 from bisenet import paper
 from bisenet.data import open_dataset
-from bisenet.files import REPOSITORY
+from bisenet.data.places import REPOSITORY
 from bisenet.runs.plan import plan
 from bisenet.runs.store import published, records_folder, results_folder
 

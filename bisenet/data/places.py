@@ -1,0 +1,20 @@
+"""Where things lie: notebooks and records as they came, and what a user makes."""
+
+from pathlib import Path
+
+
+def _repository(package: Path) -> Path:
+    """Where notebooks and records lie: beside the package, or if it was installed by itself, in its `share/bisenet`."""
+    places = [up / "share" / "bisenet" for up in package.parents]
+    return next((place for place in places if (place / "notebooks").is_dir()), package.parent)
+
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CLONED = (PACKAGE.parent / "notebooks").is_dir()
+REPOSITORY = PACKAGE.parent if CLONED else _repository(PACKAGE)
+NOTEBOOKS = REPOSITORY / "notebooks"
+
+
+def work_folder() -> Path:
+    """What a user makes goes here, and data are looked for here: the clone, or of an installed package, this folder."""
+    return REPOSITORY if CLONED else Path.cwd()
