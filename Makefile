@@ -7,10 +7,11 @@ TORCH ?=
 # Threads that wait sleep instead of spinning; see bisenet/__init__.py.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help reproduce test lab notebooks format
+.PHONY: help reproduce test test-gpu lab notebooks format
 help:
 	@echo "make reproduce  regenerate Table 2 on the embedded scenes, under results/reproduced/"
 	@echo "make test       style, types, tests, and every notebook against its stored outputs"
+	@echo "make test-gpu   on a GPU: the numbers of the CPU, calls from threads"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make notebooks  renew the notebooks' stored outputs and what is made of them in results/"
 	@echo "make format     rewrite the sources in the project's style"
@@ -30,8 +31,11 @@ test: $(BIN)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+test-gpu: $(BIN)/ready
+	$(BIN)/python -m pytest -q tests/test_gpu.py
 
 lab: $(BIN)/ready
 	$(BIN)/jupyter lab notebooks

@@ -14,6 +14,7 @@ import logging
 import math
 import statistics
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -195,14 +196,19 @@ MANY = {"recompile_limit": 10**3, "accumulated_recompile_limit": 10**4}
 def compiled(function: Callable[..., Any], dynamic: bool = False) -> Callable[..., Any]:
     """`torch.compile`, or without a working C++ compiler the function itself, with a warning.
 
-    `dynamic` is for functions that meet many sizes; on a GPU others are captured in a CUDA graph.
+    `dynamic` is for functions that meet many sizes; on a GPU others are captured in a CUDA graph, which belongs to this
+    thread: RuntimeError in another.
     """
-    captured = torch.cuda.is_available() and not dynamic
+    captured, home = torch.cuda.is_available() and not dynamic, threading.get_ident()
     fast = torch.compile(function, dynamic=dynamic, mode="reduce-overhead" if captured else None)
 
     def call(*values: Any) -> Any:
         if not _compiler_works():
             return function(*values)
+        if captured and threading.get_ident() != home:
+            raise RuntimeError(
+                "engine 'compile' answers in the thread that loaded it; load one in each, or use 'torch'"
+            )
         with inductor.patch({} if torch.cuda.is_available() else ON_CPU), dynamo.patch(MANY):
             result = fast(*values)
         return result.clone() if captured else result  # a graph writes to the same place each time

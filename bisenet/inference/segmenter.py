@@ -9,6 +9,7 @@ import copy
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -189,8 +190,9 @@ class Segmenter:
     the network does, otherwise "compile". It runs on the GPU if there is one. Precision "int8" needs `calibration`,
     frames as they will come.
 
-    Loading compiles and warms up: seconds to a minute, the first time. ValueError for an engine or precision that
-    cannot be had here.
+    Several threads may call it; the network runs for one at a time (on a GPU "compile" answers only the thread that
+    loaded it). Loading compiles and warms up: seconds to a minute, the first time. ValueError for an engine or
+    precision that cannot be had here.
     """
 
     def __init__(
@@ -217,7 +219,7 @@ class Segmenter:
             self.engine, runner = engines.choose_fastest(self.network, example, precision, self._calibration)
         else:
             self.engine, runner = engine, self._prepare(example, engine)
-        self._runners = {1: runner}  # by batch
+        self._runners, self._one_at_a_time = {1: runner}, threading.Lock()  # by batch
         for _ in range(2):
             self(np.zeros((*self.size, 3), np.uint8))
 
@@ -254,9 +256,10 @@ class Segmenter:
 
     def network_alone(self, seen: Tensor) -> Tensor:
         """Logits (N, K, h/8, w/8) of what the network sees, uint8 (N, h, w, 3); an engine for each size of batch."""
-        if (batch := len(seen)) not in self._runners:
-            self._runners[batch] = self._prepare(seen, self.engine)
-        return self._runners[batch](seen)
+        with self._one_at_a_time:  # engines have places of their own for what goes in and comes out
+            if (batch := len(seen)) not in self._runners:
+                self._runners[batch] = self._prepare(seen, self.engine)
+            return self._runners[batch](seen)
 
     def seen(self, frames: Tensor) -> Tensor:
         """Frames as the network sees them, uint8 (N, *size, 3)."""

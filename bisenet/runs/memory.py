@@ -6,6 +6,7 @@ A small step of the same recipe is made and what autograd holds of it counted; t
 import contextlib
 import dataclasses
 import math
+import os
 import resource
 import sys
 from pathlib import Path
@@ -81,6 +82,24 @@ def check(model_config: ModelConfig, training: TrainConfig, accumulation: int, f
         f"a step of {share} images of {height}x{width} takes about {need / 2**30:.1f} GiB on each device, "
         f"{has / 2**30:.1f} are free; {_way_out(trial, training, fabric.world_size, has)}"
     )
+
+
+SHARED = Path("/dev/shm")  # through which processes that read hand over their samples
+AHEAD = 2  # batches that each of them prepares
+
+
+def check_shared(training: TrainConfig, world_size: int, workers: int) -> None:
+    """OSError if the batches that reading processes prepare do not fit into shared memory, as in small containers."""
+    if not workers or not SHARED.is_dir():
+        return
+    sample = 4 * math.prod(training.input_size)  # three bytes of image and one of label a pixel
+    need = (AHEAD * workers + 1) * sample * (training.batch // world_size)
+    place = os.statvfs(SHARED)
+    if need > (has := place.f_bavail * place.f_frsize):
+        raise OSError(
+            f"{SHARED} has {has / 2**20:.0f} MiB free, {workers} reading processes need about {need / 2**20:.0f}; give "
+            "the container more (docker: --shm-size=1g), or read in the training process itself: --workers 0"
+        )
 
 
 def _way_out(trial: Trial, training: TrainConfig, devices: int, has: float) -> str:

@@ -174,6 +174,7 @@ def _train(
     train_set, test_set = sets
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
+    all_or_none(fabric, lambda: memory.check_shared(run.training, fabric.world_size, execution.workers))
     all_or_none(fabric, lambda: memory.check(run.model, run.training, execution.accumulation, fabric))
     first_decides(fabric, lambda: look_at(sets, run.training))
     model, initial = _beginning(run, weights)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     if problem := engines.why_not(request.param, "fp32", torch.device("cpu")):
         pytest.skip(problem)
     return Segmenter(size=SIZE, engine=request.param)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has other engines; see test_gpu.py")
+def test_calls_from_several_threads_at_a_time(segmenter: Segmenter) -> None:
+    """As of a web server."""
+    frames = [scene((96, 160), index).numpy() for index in range(4)]
+    expected = [segmenter(frame) for frame in frames]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert all(map(np.array_equal, pool.map(segmenter, frames), expected))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU resizes in float, and has other engines")

@@ -143,6 +143,17 @@ def test_batch_must_divide_into_its_parts():
         find_or_train(run, execution=dataclasses.replace(HERE, accumulation=4))
 
 
+def test_shared_memory_as_containers_have_it(monkeypatch, results, capsys):
+    """64 MiB; a batch of the paper's is 16 images of 1024x512."""
+    small = os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(memory.os, "statvfs", lambda path: small)
+    training = paper.recipe("cityscapes", "paper")
+    with pytest.raises(OSError, match=r"has 64 MiB free, 2 reading processes need about 160; give .* --shm-size=1g"):
+        memory.check_shared(training, 1, 2)
+    memory.check_shared(training, 1, 0)
+    memory.check_shared(training, 8, 2)
+
+
 def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):
     monkeypatch.setattr(memory, "free", lambda fabric: 2.0 * 2**30)
     words = ["--accelerator", "cpu", "--precision", "32-true"]  # in bf16, where a CPU has it, it takes less

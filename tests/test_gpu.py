@@ -1,0 +1,99 @@
+"""On a GPU the numbers of the CPU, and calls from other threads: `make test-gpu`."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from bisenet import paper
+from bisenet.augment import to_tensor
+from bisenet.data import open_dataset
+from bisenet.dataset import IGNORE
+from bisenet.evaluate import evaluate, miou
+from bisenet.execution import Execution, memory_format
+from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
+from bisenet.inference.segmenter import Plain, Segmenter
+from bisenet.model import BiSeNetV2
+from bisenet.runs.plan import plan
+from bisenet.runs.training import find_or_train
+from bisenet.train import prepare, total_loss
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU, or this run does not see it")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+RECIPE = paper.recipe("cityscapes", "paper")
+
+
+def of_device(device: torch.device, precision: str = "32-true") -> Execution:
+    return Execution(accelerator=device.type, precision=precision, workers=0)  # type: ignore[arg-type]
+
+
+def test_evaluation_gives_the_score_of_the_cpu():
+    scenes, used = open_dataset("streets", "val", size=SHIPPED_SIZE), range(20)
+    of_device(GPU).fabric()  # fp32 is without TF32
+    on_cpu, on_gpu = (
+        miou(evaluate(BiSeNetV2.load(SHIPPED_WEIGHTS).to(device), scenes, SHIPPED_SIZE, device, used).cpu().numpy())
+        for device in (CPU, GPU)
+    )
+    assert on_gpu == pytest.approx(on_cpu, abs=0.01)
+
+
+@pytest.mark.parametrize("keep", [1 / 16, 0.999])  # the threshold decides; the share decides
+def test_loss_and_its_gradients(keep):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 19, (4, 128, 256), generator=generator)
+    labels[0, :40] = IGNORE
+    strides = {"head": 8, "stage2": 4, "stage5_4": 32}
+    made = {p: 6 * torch.randn(4, 19, 128 // s, 256 // s, generator=generator) for p, s in strides.items()}
+    found = []
+    for device in (CPU, GPU):
+        logits = {place: value.to(device).requires_grad_() for place, value in made.items()}
+        config = dataclasses.replace(RECIPE, ohem_keep=keep)
+        loss = total_loss(logits, labels.to(device), config, of_device(device).fabric())
+        loss.backward()
+        found.append((loss.item(), [value.grad.cpu() for value in logits.values() if value.grad is not None]))
+    (first, slopes), (second, others) = found
+    assert second == pytest.approx(first, rel=1e-5)
+    assert all((a - b).norm() < 1e-3 * a.norm() for a, b in zip(slopes, others, strict=True))
+
+
+@pytest.mark.parametrize(("precision", "least"), [("32-true", 0.9999), ("bf16-mixed", 0.9)])
+def test_gradient_of_the_network(precision, least):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (4, 128, 256, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 19, (4, 128, 256), generator=generator)
+
+    def gradient(execution: Execution) -> torch.Tensor:
+        fabric = execution.fabric()
+        torch.manual_seed(0)
+        bare, network, _ = prepare(BiSeNetV2(paper.row("table_2.ohem").model), RECIPE, fabric)
+        seen = to_tensor(images.to(fabric.device)).contiguous(memory_format=memory_format(fabric))
+        fabric.backward(total_loss(network(seen), labels.to(fabric.device), RECIPE, fabric))
+        return torch.cat([p.grad.float().flatten().cpu() for p in bare.parameters() if p.grad is not None])
+
+    first, second = gradient(of_device(CPU)), gradient(of_device(GPU, precision))
+    assert F.cosine_similarity(first, second, dim=0) > least
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+@pytest.mark.parametrize("engine", ["torch", "compile"])
+def test_segmenters_answer_as_the_plain_network_in_any_thread_or_say_why_not(engine, precision):
+    picture = open_dataset("streets", "val", size=SHIPPED_SIZE).load(0)[0]
+    with torch.inference_mode():
+        expected = Plain(BiSeNetV2.load(SHIPPED_WEIGHTS))(torch.from_numpy(picture.copy())[None])[0].numpy()
+    segmenter, least = Segmenter(engine=engine, precision=precision), 0.999 if precision == "fp32" else 0.99
+    assert np.mean(segmenter(picture) == expected) > least
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(segmenter, picture)
+    if engine == "compile":
+        with pytest.raises(RuntimeError, match="answers in the thread that loaded it"):
+            other.result()
+    else:
+        assert np.mean(other.result() == expected) > least
+
+
+def test_a_training_is_recorded_with_its_gpu(results):
+    record = find_or_train(plan(paper.row("table_2.ohem"), "streets", "smoke", 0), execution=of_device(GPU))
+    assert record.processes[0]["device"]["gpu"] == torch.cuda.get_device_name() and not record.processes[0]["tf32"]
