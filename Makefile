@@ -21,7 +21,7 @@ $(BIN)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(INSTALL) $(if $(TORCH),--torch-backend $(TORCH)) -e '.[all]'
-	$(INSTALL) -e '.[fast]' 2> /dev/null || echo "no C++ compiler: PNG files are read by Pillow, in twice the time"
+	$(INSTALL) -e '.[fast]' 2> /dev/null || echo "pywuffs was not built (it needs a C++ compiler): PNG files are read by Pillow, in twice the time"
 	touch $@
 
 reproduce: $(BIN)/ready
@@ -35,6 +35,7 @@ test: $(BIN)/ready
 	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 test-gpu: $(BIN)/ready
+	$(BIN)/python -c 'import torch, sys; sys.exit(not torch.cuda.is_available() and "PyTorch finds no GPU here")'
 	$(BIN)/python -m pytest -q tests/test_gpu.py
 
 lab: $(BIN)/ready

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 import warnings
 
@@ -28,12 +29,16 @@ def main(words: list[str] | None = None) -> int:
         arguments.run(arguments)
     except SaidByFirstError:
         return 1
+    except BrokenPipeError:  # what reads the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except Exception as error:
         message = str(error) if isinstance(error, CommandError) else told(error)
         print(f"{PROGRAM} {arguments.command}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        going_on = "" if arguments.command == "predict" else ", training goes on from the last checkpoint"
+        trains = arguments.command in ("train", "reproduce")
+        going_on = ", training goes on from the last checkpoint" if trains else ""
         print(f"\ninterrupted; what is done is kept{going_on}", file=sys.stderr)
         return 130
     return 0

@@ -34,7 +34,8 @@ def _settled(value: Any, kind: Any, what: str) -> Any:
         return float(value)
     elif kind is not float and type(value) is kind:
         return value
-    raise ValueError(f"{what} is {value!r}, it must be of type {getattr(kind, '__name__', kind)} (numbers finite)")
+    needed = kind if members else getattr(kind, "__name__", kind)
+    raise ValueError(f"{what} is {value!r}, it must be of type {needed} (numbers finite)")
 
 
 def _part(kind: Any, value: Any, what: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from PIL import Image
 from torch.overrides import TorchFunctionMode
 
@@ -69,8 +70,6 @@ class Execution:
         ValueError if other processes take part than were asked for, as where Slurm starts one task for two devices.
         """
         torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32, in training and in evaluation
-        if not self.several:
-            os.environ["SLURM_JOB_NAME"] = "interactive"  # or Fabric takes several tasks for one training
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         fabric = Fabric(
@@ -79,6 +78,7 @@ class Execution:
             num_nodes=nodes,
             strategy=self.strategy,
             precision=self.resolved_precision,
+            plugins=None if self.several else LightningEnvironment(),  # or tasks of Slurm were one training
         )
         fabric.launch()
         if fabric.world_size != devices * nodes:

@@ -27,7 +27,13 @@ def replacing(path: Path) -> Iterator[Path]:
             ) from error
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that cannot be written to
+            partial.unlink()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -48,7 +54,8 @@ def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a file; FileNotFoundError, or ValueError if it is truncated or something else."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        named = ", ".join(sorted(each.stem for each in WEIGHTS_FOLDER.glob("*.safetensors")))
+        raise FileNotFoundError(f"no such file: {path}; by name there are {named}")
     with Path(path).open("rb") as content:
         if content.read(4) in (b"PK\x03\x04", b"\x80\x02\x8a\n"):  # how torch.save begins, today and before 2020
             raise ValueError(f"{path} is a file of PyTorch; what reads it is: python -m bisenet convert {path}")

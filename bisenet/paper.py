@@ -234,7 +234,7 @@ def recipe(dataset: str, scale: str) -> TrainConfig:
 
 def _recipes_of(info: DatasetInfo, size: Size) -> dict[tuple[str, str], TrainConfig]:
     """Recipes for your own data: those of CamVid, at the size of your images, with crops of half of it; untested."""
-    half = (size[0] // 2, size[1] // 2)
+    half = (max(32, size[0] // 64 * 32), max(32, size[1] // 64 * 32))  # the deepest stride is 32
     whole: dict[str, Any] = {"image_size": size, "crop": size, "input_size": size, "test_size": size}
     cut: dict[str, Any] = {**whole, "crop": half, "input_size": half}
     changes = {"paper": whole, "long": cut, "short": cut}

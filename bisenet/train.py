@@ -285,8 +285,9 @@ def _next(batches: Iterator[Any]) -> Any:
         if not text.startswith("Caught "):
             raise
         kind = type(error) if isinstance(error, (ValueError, OSError)) else RuntimeError
-        last = text.splitlines()[-1]
-        raise kind(last.partition(": ")[2] if kind is type(error) else last) from None
+        trace = text.rpartition("Traceback (most recent call last):\n")[2].splitlines()
+        said = next((line for line in trace if not line.startswith(" ")), text.splitlines()[0])
+        raise kind(said.partition(": ")[2] if kind is type(error) else said) from None
 
 
 def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:

@@ -274,7 +274,7 @@ def test_two_machines_without_a_common_disk(tmp_path):
         process.wait()
     assert not list(tmp_path.glob("node*/runs/*/record.json"))
     both = nodes(tmp_path, *more)
-    said = [process.communicate()[1] for process in both]
+    said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     whole, parts = (
         read_safetensors(next(tmp_path.glob(f"{name}/runs/*/weights.safetensors")))[0] for name in ("whole", "node0")
@@ -282,13 +282,13 @@ def test_two_machines_without_a_common_disk(tmp_path):
     assert all(torch.allclose(whole[name].float(), parts[name].float(), rtol=1e-5, atol=1e-6) for name in whole)
     assert not list(tmp_path.glob("node*/runs/*/checkpoint.safetensors"))
     both = nodes(tmp_path, *more)  # the record of the first holds for the second
-    assert "found, not trained again" in both[0].communicate()[0] and both[1].wait() == 0
+    assert "found, not trained again" in both[0].communicate(timeout=300)[0] and both[1].wait(300) == 0
 
 
 def test_an_error_of_one_machine_stops_both_with_one_message(tmp_path):
     (tmp_path / "node1").write_text("no folder")
     both = nodes(tmp_path)
-    said = [process.communicate()[1] for process in both]
+    said = [process.communicate(timeout=300)[1] for process in both]
     assert all(process.returncode for process in both)
     assert sum(text.count("python -m bisenet train: cannot write to") for text in said) == 1, said
 

@@ -3,9 +3,10 @@
 import argparse
 import dataclasses
 import importlib
-import os
 from pathlib import Path
 from typing import Any, get_type_hints
+
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from bisenet import paper
 from bisenet.commands.common import (
@@ -58,6 +59,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser)
+    add_data_root(parser)
     add_batch(parser)
     add_execution(parser)
 
@@ -111,7 +113,7 @@ def _train(arguments: argparse.Namespace) -> None:
         execution=execution_of(arguments),
         watch=print_progress,
     )
-    if int(os.environ.get("RANK", "0")) == 0:  # under torchrun the first one speaks
+    if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes the first one speaks
         print_scores(record.matrix, DATASETS[run.dataset].classes)
         if found:
             print(f"found, not trained again: recorded on {found.date[:10]}")

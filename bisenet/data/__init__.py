@@ -36,12 +36,13 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
 
     `root` as in `open_dataset`. ValueError for a name that is neither.
     """
-    place = _place(name, root)
-    if name not in PROVIDED and (place / folder.CLASSES).is_file():
+    if name not in PROVIDED and (root or name not in DATASETS):
+        place = _place(name, root)
+        if not (place / folder.CLASSES).is_file():
+            lacks = place / folder.CLASSES if place.is_dir() else place
+            raise ValueError(f"{unknown('dataset', name, PROVIDED)}; or your own: {lacks} is not there")
         DATASETS[name] = folder.describe(name, place)
         READERS[name] = functools.partial(folder.Folder, DATASETS[name])
-    if name not in DATASETS:
-        raise ValueError(f"{unknown('dataset', name, DATASETS)}; or your own: {place / folder.CLASSES} is not there")
     return DATASETS[name]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet.data.info import FilePairs, files_in
+from bisenet.data.info import FilePairs, files_in, lines_of
 from bisenet.data.pictures import check_pair, read_ids, read_image
 from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
@@ -142,7 +142,7 @@ def _id(line: dict[str, str]) -> int:
 
 def _classes_of_codes(path: Path) -> np.ndarray:
     """The class id of each line of `codes.txt`, which are names of the release."""
-    known, names = {line["name"]: _id(line) for line in release()}, path.read_text(encoding="utf-8-sig").split()
+    known, names = {line["name"]: _id(line) for line in release()}, [name for name in lines_of(path) if name]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{path}: {unknown[0]!r} is none of CamVid's 32 classes, such as Sidewalk")
     return np.array([known[name] for name in names], np.uint8)
@@ -170,5 +170,9 @@ def _from_colours(picture: np.ndarray, path: Path) -> np.ndarray:
     unknown = np.argwhere((colours[places] != picture).any(axis=2))
     if len(unknown):
         y, x = unknown[0]
-        raise ValueError(f"{path}: colour {tuple(picture[y, x].tolist())} at row {y}, column {x} is none of CamVid's")
+        colour = f"{tuple(picture[y, x].tolist())} at row {y}, column {x}"
+        raise ValueError(
+            f"{path}: colour {colour} is none of CamVid's 32 (bisenet/data/camvid_classes.csv), so are those of "
+            f"{len(unknown)} pixels; pictures that were resized or saved as JPEG have such"
+        )
     return classes[places]

@@ -48,6 +48,8 @@ class Survey:
         labelled = self.pixels[: len(self.classes)].sum()
         shares = [f"{self.classes[k]} {100 * self.pixels[k] / labelled:.1f} %" for k in self.occurring]
         void = 100 * self.pixels[IGNORE] / max(1, self.pixels.sum())
+        if not self.pixels.any():
+            return f"none of {self.images} images can be read"
         return f"{self.images} images, brightest pixel {self.brightest} of 255; {_few(shares)}; void {void:.1f} %"
 
 
@@ -89,11 +91,14 @@ def survey(
 
 
 def _look(dataset: FilePairs, index: int, largest: Size | None) -> _Seen:
+    (path, label_path) = dataset.pairs[index]
+    if not label_path.is_file():
+        return _Seen(np.zeros(256, np.int64), 0, f"{path} has no labels: {label_path} is not there")
     try:
         image, labels = dataset.load(index)
     except (ValueError, OSError) as error:
         return _Seen(np.zeros(256, np.int64), 0, str(error))
-    (path, label_path), (height, width) = dataset.pairs[index], image.shape[:2]
+    height, width = image.shape[:2]
     pixels, brightest = np.bincount(labels.ravel(), minlength=256), int(image.max())
     fault, doubts = "", {}
     if largest and (height > largest[0] or width > largest[1]):
@@ -128,7 +133,7 @@ def _with_all(found: Survey, whole: bool, complete: bool) -> Survey:
     if len(occurring) < 2:
         only = f"only {found.classes[occurring[0]]!r} is labelled" if occurring else "nothing is labelled"
         told = f"{only}, {void:.0f} % of the pixels are void (255): nothing can be told apart"
-        advice = "; an object that is saved as 255 is to be saved as 1" if occurring and void else ""
+        advice = "; an object that is saved as 255 needs the id of its class" if occurring and void else ""
         (faults if whole else doubts).append(told + advice)
     elif void > MOST_VOID:
         doubts.append(f"{void:.0f} % of the pixels are void (255)")

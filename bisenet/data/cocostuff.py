@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bisenet.data.info import FilePairs, distinct_colours
+from bisenet.data.info import FilePairs, distinct_colours, lines_of
 from bisenet.data.pictures import check_pair, read_image
 from bisenet.dataset import IGNORE, DatasetInfo, Pair
 
@@ -61,7 +61,7 @@ class CocoStuff(FilePairs):
                 f"COCO-Stuff 10K not found: looked for {path.resolve()}; put images, annotations and imageLists "
                 f"of release 1.1 there or give --data-root{other}"
             )
-        return path.read_text(encoding="utf-8-sig").split()  # with a byte-order mark or without
+        return [name for line in lines_of(path) for name in line.split()]
 
     def load(self, index: int) -> Pair:
         image_path, label_path = self.pairs[index]

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from bisenet.config import Size
-from bisenet.data.info import FilePairs, distinct_colours, files_in
+from bisenet.data.info import FilePairs, distinct_colours, files_in, lines_of
 from bisenet.data.pictures import PICTURES, check_pair, read_ids, read_image
 from bisenet.dataset import DatasetInfo, Pair
 
@@ -20,9 +20,8 @@ class Folder(FilePairs):
     """
 
     def __init__(self, info: DatasetInfo, split: str, root: Path):
-        self.info = info
-        parts = split.split("+")
-        self.pairs = [(path, _labels(root, path)) for part in parts for path in _images(root, part)]
+        self.info, self.described = info, " ".join(info.classes)
+        self.pairs = [(path, _labels(root, path)) for path in _images(root, split)]
         self._check("images and labels in folders", split)
 
     def load(self, index: int) -> Pair:
@@ -40,12 +39,18 @@ def _labels(root: Path, image: Path) -> Path:
 
 def describe(name: str, root: Path) -> DatasetInfo:
     """What the data set in a folder is; ValueError or FileNotFoundError says what is missing."""
-    lines = [line.strip() for line in (root / CLASSES).read_text(encoding="utf-8-sig").splitlines()]
-    classes = tuple(line for line in lines if line)
+    if not name.replace("-", "").isidentifier():
+        raise ValueError(f"{name!r} is no name for a data set: letters, digits, - and _, not a digit first")
+    classes = tuple(lines_of(root / CLASSES))
+    if "" in classes:
+        raise ValueError(f"{root / CLASSES}: line {classes.index('') + 1} is empty; lines count the ids: remove it")
     if not 2 <= len(classes) <= 255 or len(set(classes)) < len(classes):
         raise ValueError(f"{root / CLASSES}: {len(classes)} classes; it must name 2 to 255, one a line, each once")
     images = {split: _images(root, split) for split in ("train", "val", "test")}
     splits = {split: len(paths) for split, paths in images.items() if paths}
+    for split, paths in images.items():
+        if len({path.stem for path in paths}) < len(paths):
+            raise ValueError(f"{root / 'images' / split}: two pictures of one name would share one file of labels")
     if "train" not in splits or len(splits) < 2:
         raise FileNotFoundError(
             f"{root}: images for {' and '.join(splits) or 'nothing'}; there must be images/train and images/val "

@@ -22,6 +22,14 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, stripped; ValueError where it is written otherwise."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
+
+
 class FilePairs:
     """A reader of files: `pairs` of image and label file, for the `load` of each data set."""
 
@@ -30,6 +38,7 @@ class FilePairs:
     labelled = True
     complete: bool  # whether all files of the split are there
     pairs: list[tuple[Path, Path]]
+    described = ""  # what else defines the classes, part of the fingerprint
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -40,7 +49,7 @@ class FilePairs:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of the files: changes with a name, with the size of an image, with the content of a label file."""
-        found = hashlib.sha256()
+        found = hashlib.sha256(self.described.encode())
         for image, labels in self.pairs:
             content = labels.read_bytes() if self.labelled else b""
             found.update(f"{image.name} {image.stat().st_size} {len(content)}\n".encode() + content)

@@ -7,6 +7,7 @@ wrong.
 
 import math
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,13 @@ except ImportError:
     ImageDecoder = None
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # how names of pictures end
+KINDS = {  # of pixels that are no class ids, by Pillow's names
+    "RGB": "colours; replace each by the number of its class",
+    "RGBA": "colours with transparency; replace each by the number of its class",
+    "I;16": "16 bits; save it with 8",
+    "1": "1 bit, so perhaps 0 and 255; save class ids",
+}
+FEW_BITS = 1 << 13  # what cameras of 12 bits leave of 16
 GREY, RGB = 0, 2  # colour types of a PNG's header
 
 
@@ -44,6 +52,10 @@ def _higher_byte(picture: Image.Image, path: Path) -> np.ndarray:
     values = np.asarray(picture)
     if picture.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
         raise ValueError(f"{path}: its values are no integers from 0 to {0xFFFF}; save it with 8 or 16 bits")
+    if 0 < values.max() < FEW_BITS:
+        warnings.warn(
+            f"{path}: brightest of its 16 bits is {values.max()} of {0xFFFF}, so it is seen dark", stacklevel=3
+        )
     return (values >> 8).astype(np.uint8)
 
 
@@ -58,7 +70,8 @@ def read_ids(path: Path) -> np.ndarray:
         return pixels[..., 0]
     with _open(path) as picture:
         if picture.mode not in ("L", "P"):
-            raise ValueError(f"{path}: a label file holds one 8-bit class id a pixel, this one has mode {picture.mode}")
+            held = KINDS.get(picture.mode, f"pixels of the kind {picture.mode}")
+            raise ValueError(f"{path}: a label file holds one class id of 8 bits a pixel, this one has {held}")
         ids = np.array(picture)
         colours = np.array(picture.getpalette() or [], np.uint8).reshape(-1, 3)
     if len(colours) <= ids.max() or (colours != colours[:, :1]).any():

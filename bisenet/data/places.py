@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+FIRST = Path("notebooks") / "quickstart.ipynb"
+
 
 def _repository(package: Path) -> Path:
     """Where notebooks and records lie: beside the package, or if it was installed by itself, in its `share/bisenet`."""
     places = [up / "share" / "bisenet" for up in package.parents]
-    return next((place for place in places if (place / "notebooks").is_dir()), package.parent)
+    return next((place for place in places if (place / FIRST).is_file()), package.parent)
 
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CLONED = (PACKAGE.parent / "notebooks").is_dir()
+CLONED = (PACKAGE.parent / FIRST).is_file()
 REPOSITORY = PACKAGE.parent if CLONED else _repository(PACKAGE)
 NOTEBOOKS = REPOSITORY / "notebooks"
 

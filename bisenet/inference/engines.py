@@ -28,8 +28,10 @@ from torch._inductor import config as inductor
 
 from bisenet.config import choose
 from bisenet.execution import cpu_computes_in_bf16
+from bisenet.files import first_line
 
 Runner = Callable[[Tensor], Tensor]
+ONE_AT_A_TIME = threading.RLock()  # engines have places of their own for what goes in and comes out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +95,9 @@ def prepare(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of many kinds: no home folder, a library that is missing, an unknown operation
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"engine {name!r} is installed, but does not start here ({reason}); try another") from error
+        raise ValueError(
+            f"engine {name!r} is installed, but does not start here ({first_line(error)}); try another"
+        ) from error
 
 
 def _started(network: nn.Module, example: Tensor, name: str, precision: str, calibration: Iterable[Tensor]) -> Runner:
@@ -111,7 +114,7 @@ def _started(network: nn.Module, example: Tensor, name: str, precision: str, cal
 def choose_fastest(
     network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor] = ()
 ) -> tuple[str, Runner]:
-    """What "auto" is: the fastest here of the runtimes that are installed, or without any the compiler.
+    """What "auto" is: the fastest here of the runtimes that are installed, without any the compiler, at last PyTorch.
 
     One that does not start, or does not answer as the network does, is passed over with a warning. Fast is the median
     of five runs after one that warms up.
@@ -121,12 +124,12 @@ def choose_fastest(
         try:
             runners[name] = prepare(network, example, name, precision, calibration)
             check_answer(runners[name](example), network, example, name, precision)
-        except (ValueError, RuntimeError) as error:
-            warnings.warn(f"{str(error).splitlines()[0]}; passed over", stacklevel=3)
+        except Exception as error:  # the first run, too, may fail in many ways
+            warnings.warn(f"{first_line(error)}; passed over", stacklevel=3)
             continue
         seconds[name] = statistics.median([_seconds(runners[name], example) for _ in range(6)][1:])
     if not seconds:
-        return "compile", prepare(network, example, "compile", precision, calibration)
+        return "torch", prepare(network, example, "torch", precision, calibration)
     best = min(seconds, key=lambda name: seconds[name])
     return best, runners[best]
 
@@ -177,7 +180,9 @@ def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precis
 
     @torch.inference_mode()
     def run(x: Tensor) -> Tensor:
-        with torch.backends.cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
+        if device.type != "cuda":
+            return network(x)
+        with ONE_AT_A_TIME, torch.backends.cudnn.flags(**flags):  # these are of the whole process
             return network(x)
 
     return run
@@ -199,17 +204,17 @@ def compiled(function: Callable[..., Any], dynamic: bool = False) -> Callable[..
     `dynamic` is for functions that meet many sizes; on a GPU others are captured in a CUDA graph, which belongs to this
     thread: RuntimeError in another.
     """
-    captured, home = torch.cuda.is_available() and not dynamic, threading.get_ident()
+    captured, home = torch.cuda.is_available() and not dynamic, threading.current_thread()
     fast = torch.compile(function, dynamic=dynamic, mode="reduce-overhead" if captured else None)
 
     def call(*values: Any) -> Any:
         if not _compiler_works():
             return function(*values)
-        if captured and threading.get_ident() != home:
+        if captured and threading.current_thread() is not home:
             raise RuntimeError(
                 "engine 'compile' answers in the thread that loaded it; load one in each, or use 'torch'"
             )
-        with inductor.patch({} if torch.cuda.is_available() else ON_CPU), dynamo.patch(MANY):
+        with ONE_AT_A_TIME, inductor.patch({} if torch.cuda.is_available() else ON_CPU), dynamo.patch(MANY):
             result = fast(*values)
         return result.clone() if captured else result  # a graph writes to the same place each time
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from bisenet.data import read_image
 from bisenet.data.pictures import PICTURES
-from bisenet.files import replacing
+from bisenet.files import first_line, replacing
 from bisenet.inference import videos
 from bisenet.inference.videos import Frame
 
@@ -207,7 +207,7 @@ def _segmented(network: Network, path: Path, frame: Frame | BaseException) -> Re
         return path, frame, network(frame.pixels)
     except (RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError; the next frame may be smaller
         size = "x".join(map(str, frame.pixels.shape[:2]))
-        return path, ValueError(f"{path}: the network failed on a frame of {size} ({str(error).splitlines()[0]})"), None
+        return path, ValueError(f"{path}: the network failed on a frame of {size} ({first_line(error)})"), None
 
 
 def _write(results: Iterator[Result], targets: dict[Path, Path], draw: Callable[..., Image.Image]) -> dict[Path, str]:

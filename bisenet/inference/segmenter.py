@@ -9,7 +9,6 @@ import copy
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -219,7 +218,7 @@ class Segmenter:
             self.engine, runner = engines.choose_fastest(self.network, example, precision, self._calibration)
         else:
             self.engine, runner = engine, self._prepare(example, engine)
-        self._runners, self._one_at_a_time = {1: runner}, threading.Lock()  # by batch
+        self._runners = {1: runner}  # by batch
         for _ in range(2):
             self(np.zeros((*self.size, 3), np.uint8))
 
@@ -256,7 +255,7 @@ class Segmenter:
 
     def network_alone(self, seen: Tensor) -> Tensor:
         """Logits (N, K, h/8, w/8) of what the network sees, uint8 (N, h, w, 3); an engine for each size of batch."""
-        with self._one_at_a_time:  # engines have places of their own for what goes in and comes out
+        with engines.ONE_AT_A_TIME:
             if (batch := len(seen)) not in self._runners:
                 self._runners[batch] = self._prepare(seen, self.engine)
             return self._runners[batch](seen)

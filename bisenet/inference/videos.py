@@ -5,6 +5,7 @@ frames that were decoded, and whether a video breaks off is judged by what the f
 """
 
 import itertools
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-MISSING = 1  # seconds short of what its file says of its pictures, from which on a video counts as broken off
+# Seconds short of what the file says of its pictures, or of pictures and sound, from which on a video breaks off.
+MISSING, MISSING_OF_ALL = Fraction(1, 4), Fraction(1)
 # Of H.264: the colours of classes stay close; frames are stored in their order, or MP4 mixes up how long they last.
 QUALITY = {"crf": "18", "preset": "veryfast", "bf": "0"}
 FINEST = 10**6  # ticks a second: of more, MP4 cannot store pauses of minutes
@@ -87,6 +89,7 @@ def decoded(path: Path) -> Iterator[Frame]:
 
     ValueError, which may come after most of the frames, if its pictures break off; a warning where that is not sure.
     """
+    invalid = _library(path).error.InvalidDataError
     with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         starts = Fraction(container.start_time or 0, 10**6)
@@ -94,7 +97,13 @@ def decoded(path: Path) -> Iterator[Frame]:
         torn, lasts = False, Fraction(0)
         for packet in container.demux(stream):
             torn |= packet.is_corrupt  # decoders may pass over it
-            for frame in packet.decode():
+            try:
+                frames = packet.decode()
+            except invalid:
+                torn = True
+                continue
+            for frame in frames:
+                torn |= frame.is_corrupt
                 lasts = frame.duration * frame.time_base if frame.duration else 1 / _rate(stream)
                 time = end if frame.pts is None else frame.pts * frame.time_base
                 end = time + lasts
@@ -105,9 +114,10 @@ def decoded(path: Path) -> Iterator[Frame]:
 def _check_end(path: Path, pictures: _Ends) -> None:
     """Whether the pictures are all that there were: by what the file says of them, or if it does not, of itself."""
     begin, end, lasts, torn, own, whole = pictures
-    stated = whole if own is None else own
-    # What is torn in the middle still ends in time. Without that, headers are not so exact.
-    short = end < stated - (lasts / 2 if torn and own is not None else MISSING)
+    stated, allowed = (whole, MISSING_OF_ALL) if own is None else (own, max(MISSING, 2 * lasts))
+    if torn and own is not None:
+        allowed = lasts / 2  # what is torn in the middle still ends in time
+    short = end < stated - allowed
     if end == begin or (short and (torn or own is not None)):
         told = f"{float(end - begin):.1f} of {float(stated - begin):.1f} s"
         raise ValueError(f"{path}: this video breaks off after {told}; replace the file")
@@ -143,9 +153,9 @@ def _own_end(stream: Any) -> Fraction | None:
     """
     if stream.container.format.name == "avi" and stream.frames:
         return _begin(stream) + stream.frames / _rate(stream)
-    if tag := stream.metadata.get("DURATION"):  # as in 00:00:02.002: the end, not the length
-        hours, minutes, seconds = tag.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    tag = stream.metadata.get("DURATION", "")  # as in 00:00:02.002: the end, not the length
+    if found := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag):
+        return 3600 * int(found[1]) + 60 * int(found[2]) + Fraction(found[3])
     if "matroska" in stream.container.format.name:  # and WebM: without the tag, `duration` is that of all streams
         return None
     return _begin(stream) + Fraction(stream.duration * stream.time_base) if stream.duration else None

@@ -26,7 +26,7 @@ from traitlets import default
 
 from bisenet import paper
 from bisenet.config import choose
-from bisenet.data.places import NOTEBOOKS
+from bisenet.data.places import CLONED, NOTEBOOKS, work_folder
 from bisenet.execution import Execution
 from bisenet.files import write_text
 from bisenet.inference import engines
@@ -130,7 +130,8 @@ def places(parameters: Parameters, execution: Execution) -> list[str]:
     if execution.resolved_accelerator not in ("cuda", "gpu"):
         return [""]
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()
+    devices = shown.split(",")[:count] if shown else [str(number) for number in range(count)]
     together = min(4, max(1, cores // (len(devices) * (1 + execution.workers)))) if parameters.scale in SMALL else 1
     return devices * together
 
@@ -186,6 +187,8 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
     os.environ["BISENET_RESULTS"] = str(results_folder().resolve())  # notebooks run in a folder of their own
+    if not CLONED and not parameters.data_root and (place := work_folder() / "data" / parameters.dataset).is_dir():
+        parameters = dataclasses.replace(parameters, data_root=str(place))
     if value := os.environ.get("BISENET_IMAGENET"):
         os.environ["BISENET_IMAGENET"] = str(Path(value).expanduser().resolve())
     runs = needed_by(paths, parameters)

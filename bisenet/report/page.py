@@ -19,7 +19,7 @@ from pygments.formatters import HtmlFormatter
 
 from bisenet.data.places import NOTEBOOKS, REPOSITORY
 from bisenet.files import write_text
-from bisenet.runs.store import records_folder, results_folder
+from bisenet.runs.store import check_writable, records_folder, results_folder
 
 BLOCKS = {"results": "table_2_components", "claims": "claims"}  # of the README, and in which notebook each is made
 BEGIN, END = "<!-- begin: {}, written by python -m bisenet report -->\n", "<!-- end: {} -->"
@@ -59,6 +59,7 @@ STYLE += HtmlFormatter().get_style_defs(".highlight")
 def build() -> Path:
     """Write `index.html` into the folder of results, and `README.md` if it is the repository's; returns the first."""
     folder = results_folder()
+    check_writable(folder)
     contents = "".join(f'<li><a href="#{path.stem}">{html.escape(title(path))}</a></li>' for path in notebooks())
     parts = ["<h1>BiSeNet V2: results</h1>", markdown2html(KEY), f"<ul>{contents}</ul>"]
     if folder == records_folder().parent:

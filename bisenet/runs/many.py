@@ -83,9 +83,12 @@ def train_side_by_side(runs: list[Run], places: Sequence[str], data_root: str, e
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
 
     print(f"training {len(runs)} runs, {len(places)} at a time", flush=True)
-    with ThreadPoolExecutor(len(places)) as pool:
+    pool = ThreadPoolExecutor(len(places))
+    try:
         for done in as_completed([pool.submit(train_one, run) for run in runs]):
             print(done.result(), flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interruption is for the runs that wait, too
 
 
 def _in_a_process(run: Run, place: str, at_a_time: int, data_root: str, execution: Execution) -> str:

@@ -88,12 +88,13 @@ SHARED = Path("/dev/shm")  # through which processes that read hand over their s
 AHEAD = 2  # batches that each of them prepares
 
 
-def check_shared(training: TrainConfig, world_size: int, workers: int) -> None:
+def check_shared(training: TrainConfig, fabric: Fabric, workers: int) -> None:
     """OSError if the batches that reading processes prepare do not fit into shared memory, as in small containers."""
     if not workers or not SHARED.is_dir():
         return
     sample = 4 * math.prod(training.input_size)  # three bytes of image and one of label a pixel
-    need = (AHEAD * workers + 1) * sample * (training.batch // world_size)
+    machines = getattr(fabric.strategy, "num_nodes", 1)  # the processes of each share its memory
+    need = (AHEAD * workers + 1) * sample * (training.batch // machines)
     place = os.statvfs(SHARED)
     if need > (has := place.f_bavail * place.f_frsize):
         raise OSError(

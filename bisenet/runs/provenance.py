@@ -31,7 +31,9 @@ def unused_gpu() -> str:
     built = f"PyTorch {torch.__version__}"
     if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
-        oldest = min((int(name[3:]) for name in torch.cuda.get_arch_list() if name.startswith("sm_")), default=0)
+        oldest = min(
+            (int(name[3:].rstrip("af")) for name in torch.cuda.get_arch_list() if name.startswith("sm_")), default=0
+        )
         too_old = 10 * major + minor < oldest
         reason = f"{built} has no code for {torch.cuda.get_device_name()} (sm_{major}{minor})" if too_old else ""
     elif not (DRIVER.exists() or shutil.which("nvidia-smi")) or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

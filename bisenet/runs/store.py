@@ -84,6 +84,8 @@ def check_writable(folder: Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
+        files = [up for up in (folder, *folder.parents) if up.is_file()]
+        reason = f"{files[0]} is a file" if files else f"{error.strerror}"
         raise OSError(
-            f"cannot write to {folder} ({error.strerror}); free some space, or set BISENET_RESULTS to another folder"
+            f"cannot write to {folder} ({reason}); make room there, or set BISENET_RESULTS to another folder"
         ) from error

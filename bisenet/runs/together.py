@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from bisenet.files import replacing
+from bisenet.runs.errors import MENDABLE, told
 
 T = TypeVar("T")
 
@@ -37,7 +38,10 @@ def first_decides(fabric: Fabric, act: Callable[[], T]) -> T:
 
 
 def all_or_none(fabric: Fabric, act: Callable[[], T]) -> T:
-    """What `act` gives each process; if it fails on any, the first raises that error, and all stop."""
+    """What `act` gives each process; if it fails on any, the first raises that error, and all stop.
+
+    In `act` processes must not wait for each other: one that failed would not be there.
+    """
     error: Exception | None = None
     try:
         done = act()
@@ -48,7 +52,8 @@ def all_or_none(fabric: Fabric, act: Callable[[], T]) -> T:
             raise error
         return done
     errors: list[Exception | None] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(errors, error)
+    told_of = error if error is None or isinstance(error, MENDABLE) else RuntimeError(told(error))
+    torch.distributed.all_gather_object(errors, told_of)
     if found := next((each for each in errors if each), None):
         raise found if fabric.is_global_zero else SaidByFirstError
     return done

@@ -36,7 +36,7 @@ from bisenet.runs.transfer import carry_over, fingerprint
 from bisenet.train import Progress, TrainConfig, Watcher, fit
 
 LOOKED_AT = 50  # images of either set before the first iteration; `python -m bisenet check` looks at all
-OTHER_FILES = "set BISENET_RESULTS to another folder to run it on these, or move the record away"
+OTHER_FILES = "set BISENET_RESULTS to another folder to run it on these, or move its folder away: {}"
 
 
 def find_or_train(
@@ -97,11 +97,12 @@ def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> R
             raise
         return record
     source, now = _source(*sets), _files(*sets)
+    advice = OTHER_FILES.format(run_folder(run))
     if source != record.source:
-        raise ValueError(f"{run.name} is recorded from: {record.source}; there is now: {source}; {OTHER_FILES}")
+        raise ValueError(f"{run.name} is recorded from: {record.source}; there is now: {source}; {advice}")
     if record.files and record.files != now:
         said = f"was recorded on {record.date[:10]}; since then an image or a label file has changed"
-        raise ValueError(f"{run.name} {said}; {OTHER_FILES}")
+        raise ValueError(f"{run.name} {said}; {advice}")
     return record
 
 
@@ -174,10 +175,10 @@ def _train(
     train_set, test_set = sets
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
-    all_or_none(fabric, lambda: memory.check_shared(run.training, fabric.world_size, execution.workers))
-    all_or_none(fabric, lambda: memory.check(run.model, run.training, execution.accumulation, fabric))
+    all_or_none(fabric, lambda: memory.check_shared(run.training, fabric, execution.workers))
+    memory.check(run.model, run.training, execution.accumulation, fabric)  # in all alike
     first_decides(fabric, lambda: look_at(sets, run.training))
-    model, initial = _beginning(run, weights)
+    model, initial = all_or_none(fabric, lambda: _beginning(run, weights))
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
     checkpoint = _checkpoint(run)
@@ -185,7 +186,10 @@ def _train(
     fitted = fit(model, train_set, run.training, seed=run.seed, process=process, **how)
     first_decides(fabric, lambda: model.save(run_folder(run) / "weights.safetensors"))  # before anything can fail
     began = time.monotonic()
-    near, far = _tested(run.training, model, test_set, fabric)
+    try:
+        near, far = _tested(run.training, model, test_set, fabric)
+    except ValueError as error:  # a test image that cannot be read
+        raise ValueError(f"{error}; the training is done and kept: mend that, and repeat the command") from error
     record = _record(run, fitted, near, far, sets, initial, time.monotonic() - began)
     first_decides(fabric, lambda: record.save(run_folder(run) / "record.json"))
     checkpoint.unlink(missing_ok=True)
@@ -199,7 +203,7 @@ def look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig) -> Non
             dataset = name.split()[0]
             more = f" (and {len(found.faults) - 1} more: python -m bisenet check --dataset {dataset} --data-root ...)"
             raise ValueError(f"{name}: {found.faults[0]}{more if found.faults[1:] else ''}")
-        print(f"{name}: {found}", flush=True)
+        print(f"{name}: looked at {found}", flush=True)
         for doubt in found.doubts:
             warnings.warn(f"{name}: {doubt}", stacklevel=2)
 

@@ -11,6 +11,7 @@ from bisenet.data import describe
 from bisenet.execution import Execution
 from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
+from bisenet.runs.together import SaidByFirstError
 from bisenet.runs.training import find_or_train, print_progress
 
 
@@ -29,8 +30,10 @@ def main(path: str) -> int:
         run, data_root = Run.of_json(given["run"]), given["data_root"] or None
         describe(run.dataset, data_root)
         find_or_train(run, data_root=data_root, execution=execution, watch=print_progress, wait=False)
+    except SaidByFirstError:
+        return 1
     except Exception as error:
-        print(told(error).splitlines()[0], file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 1
     return 0
 

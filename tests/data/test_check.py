@@ -52,7 +52,10 @@ FAULTS = {
     "an id of no class": (lambda root: save(LABELS + 1, root / "trainannot/b.png"), "b.png: label id 12"),
     "another size": (lambda root: save(LABELS[1:], root / "trainannot/b.png"), "sizes differ"),
     "no picture": (lambda root: (root / "train/b.png").write_bytes(b"nothing"), "b.png: cannot be read"),
-    "colours": (lambda root: save(PHOTO, root / "trainannot/b.png"), "this one has mode RGB"),
+    "colours": (
+        lambda root: save(PHOTO, root / "trainannot/b.png"),
+        "this one has colours; replace each",
+    ),
     "masks of 0 and 255": (
         lambda root: [save(np.where(LABELS == 3, 255, 0).astype(np.uint8), p) for p in (root / "trainannot").iterdir()],
         "only 'sky' is labelled, 8 % of the pixels are void (255): nothing can be told apart; an object that is saved",

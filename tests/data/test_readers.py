@@ -166,8 +166,8 @@ def test_missing_files_name_the_path(tutorial: Path, tmp_path: Path) -> None:
     [
         (np.zeros((4, 3), np.uint8), r"train/train_a\.png is 3x4, .*trainannot/train_a\.png is 4x3"),
         (np.full((3, 4), 12, np.uint8), r"trainannot/train_a\.png: label id 12, allowed are 0 to 10 and 255"),
-        (np.zeros((3, 4, 3), np.uint8), r"trainannot/train_a\.png: .* has mode RGB"),
-        (np.zeros((3, 4), np.uint16), r"trainannot/train_a\.png: .* has mode I;16"),
+        (np.zeros((3, 4, 3), np.uint8), r"trainannot/train_a\.png: .* has colours"),
+        (np.zeros((3, 4), np.uint16), r"trainannot/train_a\.png: .* has 16 bits; save it with 8"),
     ],
 )
 def test_wrong_labels(tutorial: Path, pixels: np.ndarray, message: str) -> None:
@@ -334,5 +334,5 @@ def test_fast_decoding_gives_the_pixels_of_pillow(mode: str, tmp_path: Path) -> 
         if picture.mode in ("L", "P"):
             assert np.array_equal(read_ids(path), np.array(picture))
         else:
-            with pytest.raises(ValueError, match="8-bit class id a pixel"):
+            with pytest.raises(ValueError, match="class id of 8 bits a pixel"):
                 read_ids(path)

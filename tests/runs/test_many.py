@@ -40,6 +40,7 @@ def test_a_run_that_another_process_trains_is_passed_over(capsys):
 def test_as_many_runs_at_a_time_as_gpus_have_room_for(monkeypatch):
     """Two GPUs of eight that are shown to this process, sixteen cores."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 16)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert places(Parameters(scale="paper"), Execution()) == ["5", "7"]
@@ -66,13 +67,12 @@ train_side_by_side(needed(["table_2"], "streets", "long", [0])[:2], ["", ""], ""
 """
     parent = psutil.Process(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL).pid)
 
-    def training() -> list[psutil.Process]:
-        return [child for child in parent.children(recursive=True) if "bisenet.runs.worker" in child.cmdline()]
-
-    until = time.monotonic() + 120
-    while len(training()) < 2 or not yours().root.is_dir():
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    children = parent.children(recursive=True)
-    parent.kill()
+    until = time.monotonic() + 300
+    try:
+        while len(list(yours().root.glob("*.lock"))) < 2:  # both have begun
+            assert time.monotonic() < until and parent.is_running()
+            time.sleep(0.2)
+        children = parent.children(recursive=True)
+    finally:
+        parent.kill()
     assert psutil.wait_procs(children, timeout=60)[1] == []

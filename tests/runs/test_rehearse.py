@@ -147,11 +147,11 @@ def test_shared_memory_as_containers_have_it(monkeypatch, results, capsys):
     """64 MiB; a batch of the paper's is 16 images of 1024x512."""
     small = os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
     monkeypatch.setattr(memory.os, "statvfs", lambda path: small)
-    training = paper.recipe("cityscapes", "paper")
+    training, fabric = paper.recipe("cityscapes", "paper"), HERE.fabric()
     with pytest.raises(OSError, match=r"has 64 MiB free, 2 reading processes need about 160; give .* --shm-size=1g"):
-        memory.check_shared(training, 1, 2)
-    memory.check_shared(training, 1, 0)
-    memory.check_shared(training, 8, 2)
+        memory.check_shared(training, fabric, 2)
+    memory.check_shared(training, fabric, 0)
+    memory.check_shared(dataclasses.replace(training, batch=4), fabric, 2)
 
 
 def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):
