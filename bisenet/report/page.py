@@ -26,8 +26,8 @@ BEGIN, END = "<!-- begin: {}, written by python -m bisenet report -->\n", "<!-- 
 RESULT = "result"  # the tag of cells whose tables and pictures are shown in both
 PICTURES = "pictures"  # the folder with those of `results/README.md`
 
-INTRODUCTION = """Made by `python -m bisenet report` of what the notebooks store. `index.html`, made beside it, also shows
-what you have executed; [`results.csv`](results.csv) has a line for each run and timing; [records](records/README.md)
+INTRODUCTION = """Made by `python -m bisenet report` of what the notebooks store. `index.html`, made beside it, shows
+also what you have executed; [`results.csv`](results.csv) has a line for each run and timing; [records](records/README.md)
 says what lies where."""
 
 KEY = """GFLOPs agree to the last printed digit, or within 0.1 %. A gain, in points of mIoU over the base of its table,
