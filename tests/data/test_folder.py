@@ -55,12 +55,30 @@ def test_the_python_of_the_docs(mine):
 
 @pytest.mark.parametrize(
     ("classes", "message"),
-    [("road\n", "1 classes; it must name 2 to 255"), ("road\nroad\n", "each once"), ("a\nb\n", "label id")],
+    [
+        ("road\n", "1 classes; it must name 2 to 255"),
+        ("road\nroad\n", "each once"),
+        ("a\nb\n", "label id"),
+        ("a\n\nb\n", "line 2 is empty; lines count the ids: remove it"),
+        ("stra\u00dfe\n", "classes.txt is not UTF-8"),
+    ],
 )
 def test_what_is_wrong_is_said(mine, classes, message, capsys):
-    (mine / "classes.txt").write_text(classes)
+    (mine / "classes.txt").write_text(classes, encoding="latin-1")
     assert main(["check", "--dataset", "mine", "--data-root", str(mine)]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_order_of_the_classes_belongs_to_the_files(mine, capsys):
+    """Two lines in another order are other classes; the folder that is given counts, not one that was known before."""
+    train = ["train", "--dataset", "mine", "--data-root", str(mine), "--scale", "smoke", "--set", "iterations=1"]
+    assert main(train) == main(train) == 0
+    names = (mine / "classes.txt").read_text(encoding="utf-8-sig").split("\n")
+    (mine / "classes.txt").write_text("\n".join([*names[1::-1], *names[2:]]))
+    assert main(train) == 1 and "an image or a label file has changed" in capsys.readouterr().err
+    assert describe("mine", mine).classes[:2] == tuple(names[1::-1])
+    with pytest.raises(ValueError, match="or your own"):
+        open_dataset("mine", "train", root=mine / "nowhere")
 
 
 def test_a_folder_that_is_none(mine, capsys):

@@ -81,15 +81,25 @@ def test_where_the_file_does_not_say_how_long_its_pictures_last_the_result_is_ke
         assert len(times(result(path))) == 20
 
 
-def test_damage_within_is_a_warning_and_a_missing_end_an_error():
-    path = clip("a.mkv", [k / 10 for k in range(40)], 10)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(ValueError, match=r"a.mkv: this video breaks off after 1.\d of 4.0 s; replace the file"):
+@pytest.mark.parametrize("sound", [0, 8])
+def test_a_missing_end_is_an_error_however_long_the_sound(sound):
+    path = clip("a.mkv", [k / 10 for k in range(40)], 10, sound)
+    with av.open(str(path)) as container:
+        place = next(p.pos for p in container.demux(video=0) if p.pts and p.pts >= 3000)
+    path.write_bytes(path.read_bytes()[:place])
+    with pytest.raises(ValueError, match=r"a.mkv: this video breaks off after [23].\d of 4.0 s; replace the file"):
         times(path)
-    ends = videos._Ends(Fraction(0), Fraction(4), Fraction(1, 10), True, Fraction(4), Fraction(4))
-    with pytest.warns(UserWarning, match="parts of this video are damaged; the result is kept"):
-        videos._check_end(path, ends)
+
+
+def test_damage_in_the_middle_is_a_warning():
+    path = clip("a.mp4", [k / 10 for k in range(40)], 10)
+    with av.open(str(path)) as container:
+        packet = next(p for p in container.demux(video=0) if p.pts and p.pts * p.time_base >= 2)
+    damaged = bytearray(path.read_bytes())
+    damaged[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match="parts of this video are damaged; the result is kept, look at it"):
+        assert len(times(path)) >= 38
 
 
 def test_names_with_a_colon_and_pixels_that_are_no_squares():
