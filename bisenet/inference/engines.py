@@ -114,13 +114,15 @@ def _started(network: nn.Module, example: Tensor, name: str, precision: str, cal
 def choose_fastest(
     network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor] = ()
 ) -> tuple[str, Runner]:
-    """What "auto" is: the fastest here of the runtimes that are installed, without any the compiler, at last PyTorch.
+    """What "auto" is: the fastest here of the runtimes that are installed, or else the compiler, at last PyTorch.
 
     One that does not start, or does not answer as the network does, is passed over with a warning. Fast is the median
     of five runs after one that warms up.
     """
     seconds, runners = {}, {}
-    for name in candidates(precision, example.device):
+    for name in dict.fromkeys([*candidates(precision, example.device), "compile"]):
+        if name == "compile" and seconds:
+            break
         try:
             runners[name] = prepare(network, example, name, precision, calibration)
             check_answer(runners[name](example), network, example, name, precision)
