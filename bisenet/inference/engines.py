@@ -119,7 +119,8 @@ def choose_fastest(
     One that does not start, or does not answer as the network does, is passed over with a warning. Fast is the median
     of five runs after one that warms up.
     """
-    seconds, runners = {}, {}
+    seconds: dict[str, float] = {}
+    runners: dict[str, Runner] = {}
     for name in dict.fromkeys([*candidates(precision, example.device), "compile"]):
         if name == "compile" and seconds:
             break
