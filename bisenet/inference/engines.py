@@ -121,7 +121,7 @@ def choose_fastest(
     """
     seconds: dict[str, float] = {}
     runners: dict[str, Runner] = {}
-    for name in dict.fromkeys([*candidates(precision, example.device), "compile"]):
+    for name in [*runtimes(precision, example.device), "compile"]:
         if name == "compile" and seconds:
             break
         try:
@@ -146,12 +146,11 @@ def check_answer(answer: Tensor, network: nn.Module, example: Tensor, name: str,
         raise ValueError(f"engine {name!r} answers otherwise than the network, by {difference:.1%} in {precision}")
 
 
-def candidates(precision: str, device: torch.device) -> list[str]:
-    """The runtimes that are installed and compute in a precision, and without any the compiler."""
+def runtimes(precision: str, device: torch.device) -> list[str]:
+    """Those that are installed and compute in a precision; ValueError with near matches for an unknown one."""
     known = [each for engine in ENGINES.values() for each in engine.precisions.get(device.type, ())]
     choose("precision", precision, dict.fromkeys(known))
-    runtimes = ["tensorrt", "openvino", "onnxruntime"]
-    return [name for name in runtimes if not why_not(name, precision, device)] or ["compile"]
+    return [name for name in ("tensorrt", "openvino", "onnxruntime") if not why_not(name, precision, device)]
 
 
 def _seconds(run: Runner, example: Tensor) -> float:
