@@ -17,7 +17,7 @@ help:
 	@echo "make format     rewrite the sources in the project's style"
 
 $(BIN)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "this is Python %d.%d, 3.11 to 3.13 is needed: make PYTHON=python3.13" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(INSTALL) $(if $(TORCH),--torch-backend $(TORCH)) -e '.[all]'
