@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 from bisenet import cost, paper
@@ -48,6 +49,8 @@ def _bench_flags(parser: argparse.ArgumentParser) -> None:
     instead = parser.add_mutually_exclusive_group()
     ours = "instead: the ways of this package from frame to class map, in every engine and precision, in turn"
     instead.add_argument("--ours", action="store_true", help=ours)
+    camvid = "with --ours: score every engine on CamVid's test images, too"
+    parser.add_argument("--camvid", type=Path, metavar="FOLDER", help=camvid)
     instead.add_argument(
         "--training",
         action="store_true",
@@ -62,12 +65,14 @@ def _bench(arguments: argparse.Namespace) -> None:
     if given := [f"--{name}" for name in idle if getattr(arguments, name) is not None]:
         which = "--training" if arguments.training else "--ours"
         raise CommandError(f"{which} does not take {', '.join(given)}: it times its own ways, all of them")
+    if arguments.camvid and not arguments.ours:
+        raise CommandError("--camvid belongs to --ours: it is our engines that are scored")
     usual = training_steps.ITERATIONS if arguments.training else ITERATIONS
     iterations = usual if arguments.iterations is None else arguments.iterations
     if arguments.training:
         print(timings.training(training_steps.time_steps(iterations=iterations)).to_string())
     elif arguments.ours:
-        record = ways.time_ways(iterations=iterations, limit=arguments.limit)
+        record = ways.time_ways(iterations=iterations, limit=arguments.limit, camvid=arguments.camvid)
         print(f"{timings.our_ways(record).to_string()}\n{timings.goals(record).to_string()}")
     else:
         _bench_networks(arguments, iterations)

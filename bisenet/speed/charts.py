@@ -75,7 +75,7 @@ def _trade_off(axes: Axes, points: pd.DataFrame, title: str) -> None:
 # Where a label may be, in points from its mark: the nearest first, at each distance in the order of the angles.
 PLACES = [
     (distance * round(math.cos(math.radians(angle)), 2), distance * round(math.sin(math.radians(angle)), 2))
-    for distance in (6, 10, 15, 22, 30, 40)
+    for distance in (6, 10, 15, 22, 30, 40, 52, 66)
     for angle in (0, 45, -45, 90, -90, 180, 135, -135)
 ]
 

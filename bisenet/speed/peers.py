@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
-from bisenet import paper
+from bisenet import paper, readings
 from bisenet.config import Size, choose
 from bisenet.cost import PAPER_FRAME, Cost, count
-from bisenet.model import BiSeNetV2
+from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.runs.transfer import fingerprint
 
 FRAME: Size = PAPER_FRAME  # Section 5, Inference: the practical input size
@@ -30,15 +30,17 @@ CLASSES = 19  # Cityscapes
 class Network:
     """`builder` is its name in `package`, for our own a row of an ablation; `method` and `backbone` its row of Table 7.
 
-    A network that is not in Table 7 has no method.
+    A network that is not in Table 7 has no method. `ratio`: the side of what it sees, of that of the frame, where
+    Table 7 does not say it.
     """
 
     name: str
-    package: str  # bisenet, pytorchcv, torchvision; "file" for weights of yours, whose path is the builder
+    package: str  # bisenet, reading (a public one of this network), pytorchcv, torchvision; "file": a path of weights
     builder: str
     method: str = ""
     backbone: str = "no"
     note: str = ""
+    ratio: float = OUR_RATIO
 
     @property
     def ours(self) -> bool:
@@ -62,14 +64,19 @@ class Network:
         return self.seen_of(FRAME)
 
     def seen_of(self, frame: Size) -> Size:
-        """(height, width) of what it sees of a frame, by Table 7, or half a side as ours."""
-        ratio = float(self.printed.get("ratio", OUR_RATIO))
+        """(height, width) of what it sees of a frame, by Table 7, or `ratio`."""
+        ratio = float(self.printed.get("ratio", self.ratio))
         return round(frame[0] * ratio), round(frame[1] * ratio)
 
 
 NETWORKS = (
     Network("BiSeNetV2", "bisenet", "table_2.ohem", "BiSeNetV2"),
     Network("BiSeNetV2-Large", "bisenet", "table_6.large", "BiSeNetV2-L"),
+    *(
+        Network(f"{name}{end}", "reading", name, ratio=ratio, note=f"BiSeNet V2 as that implementation builds it{seen}")
+        for name in ("coincheung", "mmsegmentation")
+        for end, ratio, seen in (("", 1.0, ", seen whole as its authors evaluate"), ("-half", OUR_RATIO, ""))
+    ),
     Network("ENet", "pytorchcv", "enet_cityscapes", "ENet"),
     Network("SQ", "pytorchcv", "sqnet_cityscapes", "SQ", "SqueezeNet"),
     Network("ERFNet", "pytorchcv", "erfnet_cityscapes", "ERFNet"),
@@ -88,6 +95,12 @@ NETWORKS = (
     Network("LR-ASPP", "torchvision", "lraspp_mobilenet_v3_large"),
     Network("DeepLabV3", "torchvision", "deeplabv3_mobilenet_v3_large", note="MobileNetV3"),
 )
+
+
+def public(reading: str, num_classes: int = CLASSES) -> ModelConfig:
+    """The network of Table 2's last row as a public implementation reads it, a name of `readings.READINGS`."""
+    model = paper.row("table_2.ohem").model
+    return dataclasses.replace(model, num_classes=num_classes, reading=readings.named(reading))
 
 
 def of_file(weights: Path) -> Network:
@@ -125,6 +138,8 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
     if network.package == "bisenet":
         config = dataclasses.replace(paper.row(network.builder).model, num_classes=num_classes)
         return BiSeNetV2(config).eval()
+    if network.package == "reading":
+        return BiSeNetV2(public(network.builder, num_classes)).eval()
     if network.package == "torchvision":
         maker = getattr(segmentation, network.builder)
         return OneTensor(maker(weights=None, weights_backbone=None, num_classes=num_classes)).eval()

@@ -1,14 +1,16 @@
 """Our network's ways from a frame to a class map, side by side: the `Segmenter` in every engine, and the usual way.
 
 The usual, "straightforward" way is one graph: a normalised frame is resized, the network gives logits at the size that
-it sees, they are enlarged to the frame (F.interpolate), and the largest is taken (argmax). With "one enlargement" the
-network's logits, at an eighth of what it sees, are enlarged to the frame at once: less work, and not quite the same
-answer. Ours, the "segmenter", answers like that one; it begins with the pixels, and so has more to do.
+it sees, they are enlarged to the frame (F.interpolate), and the largest is taken (argmax). The public implementations'
+networks go this way, too. With "one enlargement" the network's logits, at an eighth of what it sees, are enlarged to
+the frame at once: less work, and not quite the same answer. Ours, the "segmenter", answers like that one; it begins
+with the pixels, and so has more to do.
 """
 
 import dataclasses
 import functools
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +24,9 @@ from torch import Tensor, nn
 from bisenet import cost
 from bisenet.config import Size
 from bisenet.data import open_dataset
+from bisenet.dataset import PairDataset
 from bisenet.evaluate import confusion, miou
-from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, write_json
+from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, shipped, write_json
 from bisenet.inference import engines
 from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.model import BiSeNetV2, upsample
@@ -32,12 +35,13 @@ from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
-from bisenet.speed.peers import FRAME, chosen
+from bisenet.speed.peers import FRAME, chosen, public
 from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, resize, rounded, time_in_turn, timing
 
 BATCHES = (1, 2, 4, 8)
 CALIBRATION = 64  # embedded scenes, of the training split
-TESTED = 100  # of the validation split
+TESTED = 100  # embedded scenes, of the validation split; of CamVid all test images
+PUBLIC = ("coincheung", "mmsegmentation")  # readings of the public implementations
 
 # What a notebook's word `scale` means, as in `bench.EFFORT`.
 EFFORT: dict[str, dict[str, Any]] = {
@@ -63,7 +67,10 @@ class Straightforward(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A way of a kind, "segmenter", "straightforward" or "one enlargement", in an engine and a precision."""
+    """A way of a kind, in an engine and a precision.
+
+    Kinds: "segmenter", "straightforward", "one enlargement", or of a public implementation "straightforward NAME".
+    """
 
     kind: str
     engine: str
@@ -85,6 +92,7 @@ def kinds() -> list[Kind]:
     ours = [Kind("segmenter", name, precision) for name in engines.ENGINES for precision in bench.PRECISIONS]
     graphs = (EAGER, "compile", "openvino", "onnxruntime", "tensorrt")
     usual = [Kind(kind, name) for kind in ("straightforward", "one enlargement") for name in graphs]
+    usual += [Kind(f"straightforward {reading}", "openvino") for reading in PUBLIC]
     supported = {(name, p) for name, engine in engines.ENGINES.items() for of in engine.precisions.values() for p in of}
     return [kind for kind in ours if (kind.engine, kind.precision) in supported] + usual
 
@@ -103,14 +111,19 @@ def time_ways(
     tested: int = TESTED,
     batches: Sequence[int] = BATCHES,
     memory: bool = True,
+    camvid: Path | None = None,
     folder: Path | None = None,
 ) -> SpeedRecord:
     """Time all ways in turn, on the GPU or else on the CPU, print them and record them in `results/speed/ways/`.
 
     Each for `limit` seconds, or `iterations` times. Beside time there are, of each engine and precision: seconds to
     load, milliseconds a frame in batches, mIoU on `tested` embedded scenes, and the memory of a process of its own.
+    With the folder of `camvid` also mIoU on its test images, with the weights shipped for it.
     """
     check(iterations, limit)
+    images = {"streets": Pictures("streets", "val", tested)}
+    if camvid:
+        images["camvid"] = Pictures("camvid", "test", root=camvid)
     device, size = device_here(), (frame[0] // 2, frame[1] // 2)
     folder = folder or bench.speed_folder() / "ways"
     check_writable(folder)
@@ -118,6 +131,7 @@ def time_ways(
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
     record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
+    record["int8_instructions"] = device.type == "cpu" and cpu_multiplies_int8()
     record["layers"] = layers(size, device)
     possible = [kind for kind in kinds() if not kind.problem]
     segmenters = {kind: _loaded(kind, size) for kind in possible if kind.kind == "segmenter"}
@@ -126,7 +140,8 @@ def time_ways(
     record["ways"] = {str(kind): _entry(kind, seconds) for kind in possible}
     for kind, (segmenter, load) in segmenters.items():
         record["ways"][str(kind)] |= {"load": round(load, 1), "batches": _batches(segmenter, frame, batches)}
-        record["ways"][str(kind)] |= _answers(kind, tested) | ({"memory": _memory(kind, size)} if memory else {})
+        record["ways"][str(kind)] |= {"memory": _memory(kind, size)} if memory else {}
+        record["ways"][str(kind)]["answers"] = {name: _answers(kind, of) for name, of in images.items()}
         write_json(folder / f"{slug(where_measured(record))}.json", record)
     return record
 
@@ -142,16 +157,40 @@ class _Alone(nn.Module):
         return self.network.from_images(images)
 
 
+def cpu_multiplies_int8() -> bool:
+    """Whether this CPU has instructions for products of 8 bits, VNNI or AMX."""
+    names = ("_is_vnni_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
 def _loaded(kind: Kind, size: Size) -> tuple[Segmenter, float]:
     """A segmenter and the seconds that it took to load."""
     began = time.perf_counter()
     return _segmenter(kind.engine, kind.precision, size), time.perf_counter() - began
 
 
-def _segmenter(engine: str, precision: str, size: Size) -> Segmenter:
-    scenes = open_dataset("streets", "train", size=size)
-    calibration = [scenes.load(number)[0] for number in range(CALIBRATION)] if precision == "int8" else []
-    return Segmenter(size=size, engine=engine, precision=precision, calibration=calibration)
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Images on which answers are scored, all or the first `tested`, with the weights shipped for their data set."""
+
+    dataset: str
+    split: str
+    tested: int | None = None
+    root: Path | None = None
+
+    def open(self, split: str, size: Size) -> PairDataset:
+        """`size`: of what is drawn."""
+        return open_dataset(self.dataset, split, root=self.root, size=size)
+
+
+SCENES = Pictures("streets", "val")
+
+
+def _segmenter(engine: str, precision: str, size: Size, pictures: Pictures = SCENES) -> Segmenter:
+    train = pictures.open("train", size)
+    calibration = [train.load(number)[0] for number in range(CALIBRATION)] if precision == "int8" else []
+    weights = shipped(pictures.dataset)
+    return Segmenter(weights, size=size, engine=engine, precision=precision, calibration=calibration)
 
 
 def _ways(
@@ -184,9 +223,9 @@ def _first_map(logits: Tensor, size: Size) -> Tensor:
 
 
 def _straightforward(kind: Kind, example: Tensor, size: Size) -> Callable[[Tensor], Tensor]:
-    network = (
-        Straightforward(BiSeNetV2.load(SHIPPED_WEIGHTS), size, kind.kind == "one enlargement").eval().to(example.device)
-    )
+    reading = kind.kind.partition("straightforward ")[2]
+    plain = BiSeNetV2(public(reading)) if reading else BiSeNetV2.load(SHIPPED_WEIGHTS)
+    network = Straightforward(plain, size, kind.kind == "one enlargement").eval().to(example.device)
     return network if kind.engine == EAGER else engines.prepare(network, example, kind.engine)
 
 
@@ -226,32 +265,28 @@ def _peak_of(engine: str, precision: str, size: Size) -> int:
     return int(peak(segmenter.device))
 
 
-def _answers(kind: Kind, tested: int) -> dict[str, float]:
-    """mIoU on embedded scenes of the size that the weights know, percent, and of the pixels the share as the plain."""
-    segmenter = _segmenter(kind.engine, kind.precision, SHIPPED_SIZE)
-    plain, scenes = _plain(), open_dataset("streets", "val", size=SHIPPED_SIZE)
-    matrix, same = torch.zeros(19, 19, dtype=torch.int64), 0
-    for number in range(tested):
-        image, labels = scenes.load(number)
-        classes = segmenter(image)
-        matrix += confusion(torch.from_numpy(classes), torch.from_numpy(labels.copy()), 19)
-        same += int((classes == plain(number)).sum())
-    return {"miou": round(miou(matrix.numpy()), 3), "same": same / (tested * SHIPPED_SIZE[0] * SHIPPED_SIZE[1])}
+def _answers(kind: Kind, pictures: Pictures) -> dict[str, float]:
+    """mIoU at the size that the weights know, percent; of the pixels the share that the plain network sees alike."""
+    plain = BiSeNetV2.load(shipped(pictures.dataset))
+    size, classes = plain.seen_at or SHIPPED_SIZE, plain.config.num_classes
+    segmenter, dataset = _segmenter(kind.engine, kind.precision, size, pictures), pictures.open(pictures.split, size)
+    matrix, same, images = torch.zeros(classes, classes, dtype=torch.int64), [], pictures.tested or len(dataset)
+    for number, expected in zip(range(images), _plain_maps(pictures, size), strict=False):
+        image, labels = dataset.load(number)
+        found = segmenter(image)
+        matrix += confusion(torch.from_numpy(found), torch.from_numpy(labels.copy()), classes)
+        same.append(float((found == expected).mean()))
+    return {"miou": round(miou(matrix.numpy()), 3), "same": statistics.mean(same), "images": images}
 
 
 @functools.cache
-def _plain() -> Callable[[int], np.ndarray]:
-    """Class maps of the plain network, of validation scenes by their number."""
-    device = device_here()
-    network = Plain(BiSeNetV2.load(SHIPPED_WEIGHTS)).to(device)
-    scenes = open_dataset("streets", "val", size=SHIPPED_SIZE)
-
-    @functools.cache
-    @torch.inference_mode()
-    def of_scene(number: int) -> np.ndarray:
-        return network(torch.from_numpy(scenes.load(number)[0].copy())[None].to(device))[0].cpu().numpy()
-
-    return of_scene
+@torch.inference_mode()
+def _plain_maps(pictures: Pictures, size: Size) -> list[np.ndarray]:
+    """The class maps of the plain network, which sees every image at `size`."""
+    device, dataset = device_here(), pictures.open(pictures.split, size)
+    network = Plain(BiSeNetV2.load(shipped(pictures.dataset)), size).to(device)
+    images = [dataset.load(number)[0] for number in range(pictures.tested or len(dataset))]
+    return [network(torch.from_numpy(image.copy())[None].to(device))[0].cpu().numpy() for image in images]
 
 
 def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ def test_a_record_has_every_way_and_says_what_cannot_be_had(record):
     ours, usual = record["ways"]["segmenter, torch, fp32"], record["ways"]["straightforward, eager, fp32"]
     assert ours["whole"]["iterations"] == usual["whole"]["iterations"] == 3
     assert list(ours["stages"]) == ["resize", "network", "classes"] and list(ours["batches"]) == ["1", "2"]
-    assert ours["same"] > 0.9999 and 10 < ours["miou"] < 90
+    answers = ours["answers"]["streets"]
+    assert answers["same"] > 0.9999 and 10 < answers["miou"] < 90 and answers["images"] == 2
     assert 2**27 < ours["memory"] < 2**34  # more than an interpreter, less than a machine
     assert {"peak", "threads", "device", "load", "date", "process"} < set(record)
 
@@ -58,9 +59,9 @@ def test_the_straightforward_way_is_the_network(record):
 
 
 def fake(ours, network, default, eager, openvino):
-    def way(kind, engine, ms, **more):
+    def way(kind, engine, ms, precision="fp32", **more):
         timing = {"iterations": 5, "median": ms, "low": 0.9 * ms, "high": 1.1 * ms}
-        return {"kind": kind, "engine": engine, "precision": "fp32", "whole": timing, **more}
+        return {"kind": kind, "engine": engine, "precision": precision, "whole": timing, **more}
 
     found = [
         way("segmenter", "onnxruntime", ours, stages={"network": {"median": network}}),
@@ -68,20 +69,40 @@ def fake(ours, network, default, eager, openvino):
         way("straightforward", "eager", eager),
         way("straightforward", "openvino", openvino),
         way("straightforward", "onnxruntime", 1.2 * ours),
+        way("straightforward coincheung", "openvino", 1.4 * ours),
     ]
     names = {f"{of['kind']}, {of['engine']}, fp32": of for of in found}
-    return {"ways": names, "peak": {"gflops": 200.0}, "gflop": 20.0}
+    return {"ways": names, "peak": {"gflops": 200.0}, "gflop": 20.0, "int8_instructions": True}
+
+
+def add_openvino(record, precision, ms, **miou):
+    way = {"kind": "segmenter", "engine": "openvino", "precision": precision, "stages": {"network": {"median": ms}}}
+    way |= {"whole": {"iterations": 5, "median": ms, "low": ms, "high": ms}}
+    way |= {"answers": {name: {"miou": value} for name, value in miou.items()}}
+    record["ways"][f"segmenter, openvino, {precision}"] = way
 
 
 def test_goals_by_hand():
     table = timings.goals(fake(ours=220, network=200, default=275, eager=880, openvino=330))
-    assert " ".join(table["reached"]) == "1.10 4.00 not run 1.50 not run 0.80 not run 1.20 not run"
-    assert table["met"].to_list() == ["yes", "yes", "", "yes", "", "yes", "", "", ""]
-    assert table["engine here"].to_list() == 6 * ["onnxruntime"] + ["openvino", "onnxruntime", "compile"]
+    assert " ".join(table["reached"]) == (
+        "1.10 1.50 1.40 not run 0.80 not run not run not run 4.00 not run 1.20 not run"
+    )
+    assert table["met"].to_list() == ["yes", "yes", "no", "", "yes", *7 * [""]]
+    assert table["engine here"].to_list()[8:] == ["onnxruntime", "openvino", "onnxruntime", "compile"]
     lines = timings.our_ways(fake(ours=220, network=200, default=275, eager=880, openvino=330))
     assert lines.index.to_list()[0] == "segmenter, onnxruntime, fp32"
     assert lines["network, % of peak"].iloc[0] == "50.00"  # 20 GFLOP in 0.2 s, of 200 GFLOP/s
-    assert lines["times the fastest in fp32"].to_list() == ["1.00", "1.20", "1.25", "1.50", "4.00"]
+    assert lines["times the fastest in fp32"].to_list() == ["1.00", "1.20", "1.25", "1.40", "1.50", "4.00"]
+
+
+def test_goals_of_int8():
+    record = fake(ours=220, network=200, default=275, eager=880, openvino=330)
+    add_openvino(record, "fp32", 230, streets=77.0, camvid=62.5)
+    add_openvino(record, "int8", 100, streets=76.75, camvid=61.75)
+    table = timings.goals(record).iloc[5:8]
+    assert table["reached"].to_list() == ["2.30", "0.25", "0.75"] and table["met"].to_list() == ["yes", "yes", "no"]
+    record["int8_instructions"] = False
+    assert timings.goals(record)["goal"].iloc[5] == ""
 
 
 def test_pictures_and_tables_of_a_record(record):
@@ -97,6 +118,6 @@ def test_calibration_is_of_the_size_that_the_network_sees():
         pytest.skip(problem)
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ways, "Segmenter", lambda **options: seen.append(options))
+        patch.setattr(ways, "Segmenter", lambda weights, **options: seen.append(options))
         ways._segmenter("openvino", "int8", SHIPPED_SIZE)
     assert len(seen[0]["calibration"]) == ways.CALIBRATION and seen[0]["calibration"][0].shape == (*SHIPPED_SIZE, 3)
