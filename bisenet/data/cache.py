@@ -97,25 +97,27 @@ def _write(dataset: FilePairs, path: Path) -> None:
         raise OSError(f"{place}; make room there, set BISENET_CACHE to another folder, or unset it")
     print(f"{path}: written once, {need:.1f} GB of decoded pixels", flush=True)
     with replacing(path) as partial:
-        with partial.open("wb") as new:
+        with partial.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (int(starts[-1]),)}
-            np.lib.format.write_array_header_1_0(new, header)
-            first = new.tell()
-            new.write(sizes.tobytes())
-
-        def write(index: int) -> None:
-            pair = dataset.load(index)
-            if pair[1].shape != tuple(sizes[index]):
-                raise ValueError(f"{dataset.pairs[index][0]} has another size than its header says; replace the file")
-            with partial.open("rb+") as file:  # and not by a map, where a full disk kills the process
-                file.seek(first + int(starts[index]))
-                file.writelines(np.ascontiguousarray(pixels).data for pixels in pair)
-
+            np.lib.format.write_array_header_1_0(file, header)
+            first = file.tell()
+            file.write(sizes.tobytes())
+        put = functools.partial(_put, dataset, partial)
         with ThreadPoolExecutor() as pool:
-            indices = range(len(dataset))
-            list(tqdm(pool.map(write, indices), total=len(indices), file=sys.stdout, disable=not sys.stdout.isatty()))
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+            done = pool.map(put, range(len(sizes)), sizes, first + starts[:-1])
+            list(tqdm(done, total=len(sizes), file=sys.stdout, disable=not sys.stdout.isatty()))
+        with partial.open("rb+") as whole:
+            os.fsync(whole.fileno())
+
+
+def _put(dataset: FilePairs, path: Path, index: int, size: np.ndarray, place: int) -> None:
+    """Write a pair at its place in a file."""
+    pair = dataset.load(index)
+    if pair[1].shape != tuple(size):
+        raise ValueError(f"{dataset.pairs[index][0]} has another size than its header says; replace the file")
+    with path.open("rb+") as file:  # and not by a map, where a full disk kills the process
+        file.seek(place)
+        file.writelines(np.ascontiguousarray(pixels).data for pixels in pair)
 
 
 def _size(path: Path) -> tuple[int, int]:

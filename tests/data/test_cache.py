@@ -88,11 +88,10 @@ def test_real_photographs(cache: Path) -> None:
     assert np.load(path, mmap_mode="r", allow_pickle=False).shape == (101 * (4 * 360 * 480 + 8),)
 
 
-@pytest.mark.parametrize("name", ["camvid", "cocostuff"])
-def test_miniatures(name: str, cache: Path, tmp_path: Path) -> None:
-    miniature.make(name, tmp_path / name, {"train": 2})
-    dataset = open_dataset(name, "train", root=tmp_path / name)
-    assert_same_samples(dataset, name)
+def test_a_miniature(cache: Path, tmp_path: Path) -> None:
+    miniature.make("cocostuff", tmp_path / "data", {"train": 2})
+    dataset = open_dataset("cocostuff", "train", root=tmp_path / "data")
+    assert_same_samples(dataset, "cocostuff")
     assert_same(decoded(dataset), dataset)
 
 
