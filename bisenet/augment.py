@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from bisenet.config import Size
@@ -44,10 +44,8 @@ class Augmentation:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if self.image_size is None:
-            return
-        largest = tuple(round(max(self.scales) * side) for side in self.image_size)
-        if self.crop[0] > largest[0] or self.crop[1] > largest[1]:
+        largest = tuple(round(max(self.scales) * side) for side in self.image_size or ())
+        if largest and (self.crop[0] > largest[0] or self.crop[1] > largest[1]):
             raise ValueError(
                 f"crop {self.crop} is larger than the image {self.image_size} at its largest scale, {largest}: "
                 "every sample would be padded; make the crop smaller or the image larger"
@@ -88,14 +86,14 @@ def resample(image: np.ndarray, labels: np.ndarray, rows: Axis, columns: Axis, s
     """Image (bilinear, antialiased when shrunk) and labels (nearest) over the same region; padding outside."""
     box = (columns.start, rows.start, columns.stop, rows.stop)
     extent = (columns.last - columns.first, rows.last - rows.first)
-    new_image = np.asarray(Image.fromarray(image).resize(extent, Image.Resampling.BILINEAR, box))
-    new_labels = np.asarray(Image.fromarray(labels).resize(extent, Image.Resampling.NEAREST, box))
-    if new_labels.shape != size:
-        inside = np.s_[rows.first : rows.last, columns.first : columns.last]
-        padded_image, padded_labels = np.full((*size, 3), PADDING, np.uint8), np.full(size, IGNORE, np.uint8)
-        padded_image[inside], padded_labels[inside] = new_image, new_labels
-        new_image, new_labels = padded_image, padded_labels
-    return (new_image[:, ::-1], new_labels[:, ::-1]) if flip else (new_image, new_labels)
+
+    def seen(pixels: np.ndarray, filter: Image.Resampling, outside: int | tuple[int, ...]) -> np.ndarray:
+        part = Image.fromarray(pixels).resize(extent, filter, box)
+        whole = Image.new(part.mode, size[::-1], outside)
+        whole.paste(part, (columns.first, rows.first))
+        return np.array(ImageOps.mirror(whole) if flip else whole)  # NumPy flips in five times the time
+
+    return seen(image, Image.Resampling.BILINEAR, PADDING), seen(labels, Image.Resampling.NEAREST, IGNORE)
 
 
 def to_size(image: np.ndarray, size: Size) -> np.ndarray:

@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from PIL import Image
 from torch.overrides import TorchFunctionMode
 
+MOST_WORKERS = 16  # for a device, if nobody says otherwise
 # glibc, malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
@@ -23,12 +24,6 @@ def keep_freed_memory(_: int = 0) -> None:
         libc = ctypes.CDLL(None)
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
             libc.mallopt(parameter, value)
-
-
-def give_back() -> None:
-    """Give the system what is free by now, as before its memory is asked for; it counts as taken otherwise."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
@@ -44,12 +39,12 @@ class Execution:
     strategy: str = "auto"
     precision: Precision = "auto"  # bf16-mixed where the hardware computes in it, otherwise 32-true
     accumulation: int = 1  # parts of a device's share of a batch; batch normalisation and OHEM see one at a time
-    workers: int = 1  # processes that read and augment, for each device; 0: none
+    workers: int = -1  # processes that read and augment, for each device; 0: none, -1: `resolved_workers`
     checkpoint_every: int = 100  # iterations
 
     def __post_init__(self) -> None:
         for name in ("devices", "num_nodes", "accumulation", "workers", "checkpoint_every"):
-            least = 0 if name == "workers" else 1
+            least = -1 if name == "workers" else 1
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
         if self.precision not in get_args(Precision):
@@ -100,6 +95,16 @@ class Execution:
         on_gpu = self.resolved_accelerator in ("gpu", "cuda")
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_computes_in_bf16()
         return "bf16-mixed" if fast else "32-true"
+
+    @property
+    def resolved_workers(self) -> int:
+        """-1 is one on a CPU, where training needs the cores; for a GPU its share of them, but one to train with."""
+        if self.workers >= 0:
+            return self.workers
+        if self.resolved_accelerator == "cpu":
+            return 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", self.devices)) - 1), MOST_WORKERS)
 
 
 ONE_DEVICE = Execution()  # the GPU if there is one, or the CPU

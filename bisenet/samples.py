@@ -20,9 +20,7 @@ class Samples(Dataset):
     def __getitem__(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         epoch, place = divmod(n, self.images)
         order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
-        image, labels = self.dataset.load(int(order[place]))
-        image, labels = self.augment(image, labels, np.random.default_rng((self.seed, epoch, n)))
-        return np.array(image, order="C"), np.array(labels, order="C")  # PyTorch wants them writable and not flipped
+        return self.augment(*self.dataset.load(int(order[place])), np.random.default_rng((self.seed, epoch, n)))
 
 
 def make_loader(samples: Samples, batch: int, iterations: range, fabric: Fabric, execution: Execution) -> DataLoader:
@@ -33,14 +31,14 @@ def make_loader(samples: Samples, batch: int, iterations: range, fabric: Fabric,
         raise ValueError(f"batch {batch} is not divisible by {fabric.world_size} devices{parts}")
     first = fabric.global_rank * share
     numbers = [iteration * batch + first + slot for iteration in iterations for slot in range(share)]
+    workers = execution.resolved_workers
     loader = DataLoader(
         samples,
         batch_size=share,
         sampler=numbers,
-        num_workers=execution.workers,
-        persistent_workers=execution.workers > 0,
+        num_workers=workers,
         worker_init_fn=keep_freed_memory,
         pin_memory=fabric.device.type == "cuda",
-        multiprocessing_context="spawn" if execution.workers and torch.cuda.is_available() else None,
+        multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]

@@ -85,12 +85,15 @@ def test_labels_follow_the_image() -> None:
         assert len(found) > 3 and (found % 2 == 0).all()  # no id between two others
 
 
-def test_flip_mirrors_image_and_labels() -> None:
-    pair, augment = (smooth(96, 160), regions(96, 160)), Augmentation((96, 160), (64, 96), (32, 48))
-    plain, flipped = (augment(*pair, Draws(1.25, (0.3, 0.6), coin)) for coin in (0.9, 0.1))
+@pytest.mark.parametrize(("scale", "crop"), [(1.25, (64, 96)), (0.75, (96, 160))])
+def test_flip_mirrors_image_and_labels(scale: float, crop: tuple[int, int]) -> None:
+    """Padding, too."""
+    pair, augment = (smooth(96, 160), regions(96, 160)), Augmentation((96, 160), crop, (32, 48))
+    plain, flipped = (augment(*pair, Draws(scale, (0.3, 0.6), coin)) for coin in (0.9, 0.1))
     for a, b in zip(plain, flipped, strict=True):
         assert np.array_equal(a[:, ::-1], b) and not np.array_equal(a, b)
-    never = Augmentation((96, 160), (64, 96), (32, 48), flip=False)(*pair, Draws(1.25, (0.3, 0.6), 0.1))
+    assert (plain[1] == 255).any() == (scale < 1)
+    never = Augmentation((96, 160), crop, (32, 48), flip=False)(*pair, Draws(scale, (0.3, 0.6), 0.1))
     assert np.array_equal(never[0], plain[0])
 
 

@@ -153,6 +153,21 @@ def test_training_learns_four_scenes():
     assert losses[-5:].mean() < 0.5 * losses[:5].mean()
 
 
+def test_a_gpu_is_fed_by_its_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    shares = {1: 15, 4: 3, 16: 1, 32: 1}
+    assert {n: Execution("cuda", devices=n).resolved_workers for n in shares} == shares
+    assert [Execution("cpu", devices=2, workers=n).resolved_workers for n in (-1, 0, 5)] == [1, 0, 5]
+    assert Execution("cuda", workers=20).resolved_workers == 20
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # torchrun's
+    assert Execution("cuda").resolved_workers == 7
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(128)))
+    assert Execution("cuda").resolved_workers == 16
+    with pytest.raises(ValueError, match="workers is -2, it must be at least -1"):
+        Execution(workers=-2)
+
+
 def test_samples_depend_on_seed_and_number_alone():
     samples, again, other = (Samples(train_set(), SMOKE.augmentation, seed) for seed in (0, 0, 1))
     images = {bytes(samples[n][0]) for n in range(24)}

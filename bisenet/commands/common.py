@@ -19,7 +19,7 @@ EXECUTION_HELP = {
     "strategy": "of Lightning Fabric, such as ddp",
     "precision": "auto (bf16-mixed where the hardware has it), 32-true, bf16-mixed",
     "accumulation": "parts of a device's share of a batch, one after the other, to save memory",
-    "workers": "processes that read and augment, for each device",
+    "workers": "processes that read and augment, for each device; -1: for a GPU as cores allow, on a CPU one",
     "checkpoint_every": "iterations between checkpoints",
 }
 

@@ -30,6 +30,7 @@ CAMVID_COLOURS = {
 HELD = "0006R0"  # the drive of the split `tuning`
 CLASSES_FILE = Path(__file__).parent / "camvid_classes.csv"
 PARTS = ("train", "val", "test")
+STRAY = IGNORE - 1  # among class ids, a colour that is no class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,30 +150,26 @@ def _classes_of_codes(path: Path) -> np.ndarray:
 
 
 @functools.cache
-def _colour_table() -> tuple[np.ndarray, np.ndarray]:
-    """Colours (64, 3) and class ids (64,) by the upper two bits of red, green and blue, which tell all apart."""
-    colours, classes = np.full((64, 3), IGNORE, np.uint8), np.full(64, IGNORE, np.uint8)
+def _class_of_colour() -> np.ndarray:
+    """The class id of every colour, by its 24 bits; `STRAY` for those that the release has not."""
+    classes = np.full(1 << 24, STRAY, np.uint8)
     for line in release():
-        colour = np.array([line["red"], line["green"], line["blue"]], np.uint8)
-        place = int(_place(colour))
-        colours[place], classes[place] = colour, _id(line)
-    return colours, classes
-
-
-def _place(colours: np.ndarray) -> np.ndarray:
-    upper = colours >> 6
-    return upper[..., 0] << 4 | upper[..., 1] << 2 | upper[..., 2]
+        classes[int(line["red"]) << 16 | int(line["green"]) << 8 | int(line["blue"])] = _id(line)
+    return classes
 
 
 def _from_colours(picture: np.ndarray, path: Path) -> np.ndarray:
     """The class ids (H, W) of a picture (H, W, 3) in the release's colours."""
-    (colours, classes), places = _colour_table(), _place(picture)
-    unknown = np.argwhere((colours[places] != picture).any(axis=2))
-    if len(unknown):
+    bits = picture[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        bits <<= 8
+        bits |= picture[..., channel]
+    ids = _class_of_colour()[bits]
+    if len(unknown := np.argwhere(ids == STRAY)):
         y, x = unknown[0]
         colour = f"{tuple(picture[y, x].tolist())} at row {y}, column {x}"
         raise ValueError(
             f"{path}: colour {colour} is none of CamVid's 32 (bisenet/data/camvid_classes.csv), so are those of "
             f"{len(unknown)} pixels; pictures that were resized or saved as JPEG have such"
         )
-    return classes[places]
+    return ids

@@ -132,7 +132,8 @@ def places(parameters: Parameters, execution: Execution) -> list[str]:
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     devices = shown.split(",")[:count] if shown else [str(number) for number in range(count)]
-    together = min(4, max(1, cores // (len(devices) * (1 + execution.workers)))) if parameters.scale in SMALL else 1
+    reading = execution.workers if execution.workers >= 0 else 1  # at the least
+    together = min(4, max(1, cores // (len(devices) * (1 + reading)))) if parameters.scale in SMALL else 1
     return devices * together
 
 
@@ -189,8 +190,9 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     os.environ["BISENET_RESULTS"] = str(results_folder().resolve())  # notebooks run in a folder of their own
     if not CLONED and not parameters.data_root and (place := work_folder() / "data" / parameters.dataset).is_dir():
         parameters = dataclasses.replace(parameters, data_root=str(place))
-    if value := os.environ.get("BISENET_IMAGENET"):
-        os.environ["BISENET_IMAGENET"] = str(Path(value).expanduser().resolve())
+    for name in ("BISENET_IMAGENET", "BISENET_CACHE"):
+        if value := os.environ.get(name):
+            os.environ[name] = str(Path(value).expanduser().resolve())
     runs = needed_by(paths, parameters)
     missing = [run for run in runs if not yours().find(run) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed

@@ -1,6 +1,7 @@
 """Many runs: those that tables need, found or trained, one after the other or several at a time."""
 
 import contextlib
+import dataclasses
 import os
 import queue
 import subprocess
@@ -82,6 +83,8 @@ def train_side_by_side(runs: list[Run], places: Sequence[str], data_root: str, e
             free.put(place)
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
 
+    of_all = dataclasses.replace(execution, devices=execution.devices * len(places))  # they share the cores
+    execution = dataclasses.replace(execution, workers=of_all.resolved_workers)
     print(f"training {len(runs)} runs, {len(places)} at a time", flush=True)
     pool = ThreadPoolExecutor(len(places))
     try:

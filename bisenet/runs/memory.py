@@ -4,9 +4,11 @@ A small step of the same recipe is made and what autograd holds of it counted; t
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import math
 import os
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from bisenet.execution import give_back
+from bisenet.execution import Execution
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import TrainConfig, prepare, step
 
@@ -88,19 +90,27 @@ SHARED = Path("/dev/shm")  # through which processes that read hand over their s
 AHEAD = 2  # batches that each of them prepares
 
 
-def check_shared(training: TrainConfig, fabric: Fabric, workers: int) -> None:
-    """OSError if the batches that reading processes prepare do not fit into shared memory, as in small containers."""
+def workers_within(training: TrainConfig, fabric: Fabric, execution: Execution) -> int:
+    """How many processes read for a device: as asked, or else as many as cores and shared memory allow.
+
+    OSError if the batches that they prepare do not fit into shared memory, as in small containers.
+    """
+    workers = execution.resolved_workers
     if not workers or not SHARED.is_dir():
-        return
+        return workers
     sample = 4 * math.prod(training.input_size)  # three bytes of image and one of label a pixel
     machines = getattr(fabric.strategy, "num_nodes", 1)  # the processes of each share its memory
-    need = (AHEAD * workers + 1) * sample * (training.batch // machines)
-    place = os.statvfs(SHARED)
-    if need > (has := place.f_bavail * place.f_frsize):
+    batch, place = sample * (training.batch // machines), os.statvfs(SHARED)
+    has = place.f_bavail * place.f_frsize
+    if execution.workers < 0:
+        workers = max(1, min(workers, (has // batch - 1) // AHEAD))
+    need = (AHEAD * workers + 1) * batch
+    if need > has:
         raise OSError(
             f"{SHARED} has {has / 2**20:.0f} MiB free, {workers} reading processes need about {need / 2**20:.0f}; give "
             "the container more (docker: --shm-size=1g), or read in the training process itself: --workers 0"
         )
+    return workers
 
 
 def _way_out(trial: Trial, training: TrainConfig, devices: int, has: float) -> str:
@@ -137,6 +147,12 @@ def peak(device: torch.device) -> float:
         return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     unit = 1 if sys.platform == "darwin" else 1024
     return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def give_back() -> None:
+    """Give the system what is free by now, as before its memory is asked for; it counts as taken otherwise."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _free_on_this_machine() -> float | None:

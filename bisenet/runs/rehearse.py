@@ -63,15 +63,13 @@ def _silence(*words: object) -> None:
 
 @contextlib.contextmanager
 def _results_in(folder: str) -> Iterator[None]:
-    """A rehearsal is no result: it goes to a folder of its own."""
-    before = os.environ.get("BISENET_RESULTS")
-    os.environ["BISENET_RESULTS"] = folder
+    """A rehearsal is no result: it goes to a folder of its own, and what it reads into no cache."""
+    before = {name: os.environ.get(name, "") for name in ("BISENET_RESULTS", "BISENET_CACHE")}
+    os.environ |= {"BISENET_RESULTS": folder, "BISENET_CACHE": ""}
     try:
         yield
     finally:
-        del os.environ["BISENET_RESULTS"]
-        if before is not None:
-            os.environ["BISENET_RESULTS"] = before
+        os.environ |= before  # empty is not set
 
 
 def _fitting(run: Run, execution: Execution, fabric: Fabric, say: Callable[[str], None]) -> Execution:

@@ -1,6 +1,7 @@
 """From a run to its record: find it, or train the network and write one."""
 
 import contextlib
+import dataclasses
 import datetime
 import sys
 import time
@@ -19,6 +20,7 @@ from bisenet.boundaries import RADIUS
 from bisenet.checkpoint import Fitted
 from bisenet.config import plain
 from bisenet.data import DATASETS, check, open_dataset
+from bisenet.data.cache import decoded
 from bisenet.data.info import FilePairs
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate_by_place
@@ -173,17 +175,19 @@ def _train(
     watch: Watcher | None,
 ) -> Record:
     train_set, test_set = sets
+    workers = all_or_none(fabric, lambda: memory.workers_within(run.training, fabric, execution))
+    execution = dataclasses.replace(execution, workers=workers)
     process = {**_resolved(execution, fabric), "device": describe_device(fabric.device), "versions": versions()}
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
-    all_or_none(fabric, lambda: memory.check_shared(run.training, fabric, execution.workers))
     memory.check(run.model, run.training, execution.accumulation, fabric)  # in all alike
     first_decides(fabric, lambda: look_at(sets, run.training))
+    shown = all_or_none(fabric, lambda: decoded(train_set))
     model, initial = all_or_none(fabric, lambda: _beginning(run, weights))
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)
     checkpoint = _checkpoint(run)
     how: dict[str, Any] = {"execution": execution, "fabric": fabric, "checkpoint": checkpoint, "watch": watch}
-    fitted = fit(model, train_set, run.training, seed=run.seed, process=process, **how)
+    fitted = fit(model, shown, run.training, seed=run.seed, process=process, **how)
     first_decides(fabric, lambda: model.save(run_folder(run) / "weights.safetensors"))  # before anything can fail
     began = time.monotonic()
     try:

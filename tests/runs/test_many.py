@@ -1,9 +1,11 @@
 """Many runs: each once, several at a time."""
 
+import json
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -42,21 +44,23 @@ def test_as_many_runs_at_a_time_as_gpus_have_room_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert places(Parameters(scale="paper"), Execution()) == ["5", "7"]
     assert places(Parameters(scale="short"), Execution(workers=3)) == ["5", "7"] * 2
     assert places(Parameters(scale="short"), Execution(devices=2)) == places(Parameters(), Execution(devices=2)) == [""]
     assert places(Parameters(scale="short"), Execution(accelerator="cpu")) == [""] * 4
-    used: list[tuple[str, str]] = []
+    used: list[tuple[str, str, int]] = []
 
     def run(command, env, **how):
-        used.append((env["CUDA_VISIBLE_DEVICES"], env["OMP_NUM_THREADS"]))
+        reading = json.loads(Path(command[-1]).read_text())["execution"]["workers"]  # of 16 cores, 2 trainings
+        used.append((env["CUDA_VISIBLE_DEVICES"], env["OMP_NUM_THREADS"], reading))
         time.sleep(0.2)
         return subprocess.CompletedProcess(command, 0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
     train_side_by_side(needed(["table_2"], "streets", "smoke", [0])[:4], ["5", "7"], "", Execution())
-    assert sorted(used) == [("5", "8")] * 2 + [("7", "8")] * 2
+    assert sorted(used) == [("5", "8", 7)] * 2 + [("7", "8", 7)] * 2
 
 
 def test_killing_the_parent_ends_its_trainings():

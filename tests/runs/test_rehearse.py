@@ -67,7 +67,8 @@ def test_miniature_scenes_come_back_with_the_classes_they_stand_for(dataset, tmp
 
 
 @pytest.mark.parametrize("dataset", miniature.SIZES)
-def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys):
+def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys, monkeypatch):
+    monkeypatch.setenv("BISENET_CACHE", str(results / "cache"))
     words = ["rehearse", "--dataset", dataset, "--scale", "smoke", "--workers", "0", "--accelerator", "cpu"]
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".* is not the whole data set")  # a miniature is not meant to be
@@ -75,7 +76,7 @@ def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys)
     said = capsys.readouterr().out
     assert "2 iterations in" in said
     assert 0.2 < float(re.search(r"peak memory: ([\d.]+) GiB", said)[1]) < 50
-    assert os.environ["BISENET_RESULTS"] == str(results)
+    assert (os.environ["BISENET_RESULTS"], os.environ["BISENET_CACHE"]) == (str(results), str(results / "cache"))
     assert ("for the test server: berlin_000000_000019.png, berlin_000001_000019.png" in said) == (
         dataset == "cityscapes"
     )
@@ -148,10 +149,17 @@ def test_shared_memory_as_containers_have_it(monkeypatch, results, capsys):
     small = os.statvfs_result((4096, 4096, 16384, 16384, 16384, 0, 0, 0, 0, 255))
     monkeypatch.setattr(memory.os, "statvfs", lambda path: small)
     training, fabric = paper.recipe("cityscapes", "paper"), HERE.fabric()
+    two = dataclasses.replace(HERE, workers=2)
     with pytest.raises(OSError, match=r"has 64 MiB free, 2 reading processes need about 160; give .* --shm-size=1g"):
-        memory.check_shared(training, fabric, 2)
-    memory.check_shared(training, fabric, 0)
-    memory.check_shared(dataclasses.replace(training, batch=4), fabric, 2)
+        memory.workers_within(training, fabric, two)
+    assert memory.workers_within(training, fabric, HERE) == 0
+    assert memory.workers_within(dataclasses.replace(training, batch=4), fabric, two) == 2
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(16)))
+    assert memory.workers_within(dataclasses.replace(training, batch=1), fabric, Execution()) == 15  # 62 MiB
+    assert memory.workers_within(dataclasses.replace(training, batch=4), fabric, Execution()) == 3  # 56 of 64 MiB
+    with pytest.raises(OSError, match="1 reading processes need about 96"):
+        memory.workers_within(training, fabric, Execution())
 
 
 def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):

@@ -104,6 +104,20 @@ def test_rows_without_their_imagenet_weights_are_left_out(results, monkeypatch, 
         )
 
 
+def test_decoded_pixels_in_a_file_change_nothing(tmp_path, monkeypatch):
+    """The same weights, bit for bit; by default one process reads beside a CPU, and that is recorded."""
+    miniature.make("camvid", tmp_path / "data", {"train": 2, "val": 1, "test": 1})
+    run, weights = plan(paper.row("table_2.detail"), "camvid", "smoke", 0), []
+    for name in ("without", "with"):
+        monkeypatch.setenv("BISENET_RESULTS", str(tmp_path / name))
+        monkeypatch.setenv("BISENET_CACHE", str(tmp_path / "cache") if name == "with" else "")
+        record = find_or_train(run, data_root=tmp_path / "data", execution=Execution(accelerator="cpu"))
+        assert record.processes[0]["workers"] == 1
+        weights.append(yours().weights_path(run).read_bytes())
+    assert weights[0] == weights[1]
+    assert len([*(tmp_path / "cache").glob("camvid-*.npy")]) == 1
+
+
 def test_a_bad_label_met_by_a_worker_is_one_line(tmp_path, capsys):
     """One that the look before the training passes over: of a hundred files it takes every second."""
     for part in ("train", "val", "test"):
