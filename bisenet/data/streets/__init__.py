@@ -9,7 +9,8 @@ from context (a long windowed box on rails is a train, with wheels it is a bus),
 
 import numpy as np
 
-from bisenet.data.streets.canvas import CLASSES, PALETTE, Canvas
+from bisenet.data.streets.canvas import Canvas
+from bisenet.data.streets.classes import CLASSES, PALETTE
 from bisenet.data.streets.plan import Street, paint_bonnet
 
 __all__ = ["CLASSES", "PALETTE", "render"]
