@@ -50,10 +50,11 @@ class Row:
 def table(name: str) -> list[Row]:
     """The rows of one ablation table in the paper's order; ValueError with near matches for an unknown name."""
     choose("table", name, TABLES)
-    return [_row(name, line) for line in _lines(name)]
+    return [_row(name, line) for line in lines(name)]
 
 
-def _lines(name: str) -> list[dict[str, str]]:
+def lines(name: str) -> list[dict[str, str]]:
+    """A file in `tables/`, line by line."""
     with (TABLES_FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -73,7 +74,7 @@ def claims() -> list[dict[str, str]]:
 
     `said` is where, with the words where there are any; "Table ..." is read off the numbers.
     """
-    return _lines("claims")
+    return lines("claims")
 
 
 def published(name: str) -> pd.DataFrame:
@@ -151,7 +152,7 @@ BASES = {
 # seen so large that the Detail Branch alone, which sees 163 pixels, is short of context. CamVid has the size of the
 # tutorial's files, and is tested at a multiple of 32, the deepest stride: otherwise the Semantic Branch lies askew.
 SCALES = ("smoke", "short", "long", "paper")
-RECIPES = {(line["dataset"], line["scale"]): TrainConfig(**_fields(TrainConfig, line)) for line in _lines("recipes")}
+RECIPES = {(line["dataset"], line["scale"]): TrainConfig(**_fields(TrainConfig, line)) for line in lines("recipes")}
 
 
 def recipe(dataset: str, scale: str) -> TrainConfig:

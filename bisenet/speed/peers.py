@@ -1,4 +1,4 @@
-"""Our networks and those that a user could take instead, as rows of data: what Figure 1 and Table 7 compare.
+"""Our networks and those that a user could take instead, which Figure 1 and Table 7 compare: `tables/networks.csv`.
 
 All have random weights, which leave the speed as it is: no activation becomes denormal or infinite; weights of yours
 can be timed beside them (`of_file`). The others come from the packages `pytorchcv` (an optional extra) and
@@ -56,38 +56,13 @@ class Network:
         rows = table[(table["method"] == self.method) & (table["backbone"] == self.backbone)].to_dict("records")
         return {str(column): value for column, value in rows[0].items()} if rows else {}
 
-    @property
-    def input_size(self) -> Size:
-        """(height, width) of what it sees of a frame of the paper, `seen_of`."""
-        return self.seen_of(FRAME)
-
-    def seen_of(self, frame: Size) -> Size:
+    def seen_of(self, frame: Size = FRAME) -> Size:
         """(height, width) of what it sees of a frame, by Table 7, or half a side as ours."""
         ratio = float(self.printed.get("ratio", OUR_RATIO))
         return round(frame[0] * ratio), round(frame[1] * ratio)
 
 
-NETWORKS = (
-    Network("BiSeNetV2", "bisenet", "table_2.ohem", "BiSeNetV2"),
-    Network("BiSeNetV2-Large", "bisenet", "table_6.large", "BiSeNetV2-L"),
-    Network("ENet", "pytorchcv", "enet_cityscapes", "ENet"),
-    Network("SQ", "pytorchcv", "sqnet_cityscapes", "SQ", "SqueezeNet"),
-    Network("ERFNet", "pytorchcv", "erfnet_cityscapes", "ERFNet"),
-    Network("Fast-SCNN", "pytorchcv", "fastscnn_cityscapes", "Fast-SCNN"),
-    Network(
-        *("ICNet", "pytorchcv", "icnet_resnetd50b_cityscapes", "ICNet", "PSPNet50"),
-        note="all channels; its authors prune half of them",
-    ),
-    Network("DABNet", "pytorchcv", "dabnet_cityscapes", "DABNet"),
-    Network(
-        *("BiSeNetV1", "pytorchcv", "bisenet_resnet18_celebamaskhq", "BiSeNetV1", "ResNet18"),
-        note="1/8 features of ResNet-18 as its Spatial Path",
-    ),
-    Network("PSPNet", "pytorchcv", "pspnet_resnetd101b_cityscapes", "PSPNet", "ResNet101"),
-    Network("SegNet", "pytorchcv", "segnet_cityscapes"),
-    Network("LR-ASPP", "torchvision", "lraspp_mobilenet_v3_large"),
-    Network("DeepLabV3", "torchvision", "deeplabv3_mobilenet_v3_large", note="MobileNetV3"),
-)
+NETWORKS = tuple(Network(**line) for line in paper.lines("networks"))
 
 
 def of_file(weights: Path) -> Network:

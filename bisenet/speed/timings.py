@@ -27,7 +27,7 @@ def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataF
     """
     lines = []
     for network in NETWORKS:
-        height, width = network.input_size
+        height, width = network.seen_of()
         line = {"network": network.name, "ours": network.ours, "height": height, "width": width}
         line |= {"gflops": gflops[network.name], "note": network.note}
         printed = {"miou_test": math.nan, "fps": math.nan, **network.printed}

@@ -209,7 +209,7 @@ def test_networks_have_19_classes(network: Network):
 
 
 def test_sizes_are_those_of_table_7():
-    sizes = {network.name: network.input_size for network in NETWORKS}
+    sizes = {network.name: network.seen_of() for network in NETWORKS}
     assert (sizes["BiSeNetV2"], sizes["Fast-SCNN"], sizes["BiSeNetV1"]) == ((512, 1024), (1024, 2048), (768, 1536))
     assert sum(bool(network.printed) for network in NETWORKS) == 10
 
