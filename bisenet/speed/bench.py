@@ -41,9 +41,6 @@ EFFORT: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
-# Seconds in which an engine is made of a network, about: on two slow cores, where nothing was compiled before.
-LOADING = {EAGER: 1.5, "torch": 1.5, "compile": 35.0, "openvino": 5.0, "onnxruntime": 10.0, "tensorrt": 60.0}
-
 
 def bench(
     names: Sequence[str] | None = None,
@@ -148,19 +145,6 @@ def _timed(
             model = engines.prepare(model, example, machine["engine"], machine["precision"])
         ways = {network.name: through(model, frame, size)}
         return time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))[network.name]
-
-
-def seconds_of(networks: Sequence[Network], ways: Sequence[str], scale: str) -> float:
-    """Seconds that it takes to time networks at a scale, each in some ways; at least, where there is no limit.
-
-    A way is given by its engine.
-    """
-    timed = 1.1 * EFFORT[scale].get("limit", 0.0)  # with the warm-up
-    total = len(networks) * sum(LOADING[engine] + timed for engine in ways)
-    if scale == "paper":
-        flop = 2e9 * sum(peers.cost(network).gmacs for network in networks)
-        total += ITERATIONS * len(ways) * flop / (1e9 * machine_peak(device_here())["gflops"])
-    return total
 
 
 def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
-from bisenet.speed.peers import FRAME, chosen
+from bisenet.speed.peers import FRAME
 from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, resize, rounded, time_in_turn, timing
 
 BATCHES = (1, 2, 4, 8)
@@ -87,12 +87,6 @@ def kinds() -> list[Kind]:
     usual = [Kind(kind, name) for kind in ("straightforward", "one enlargement") for name in graphs]
     supported = {(name, p) for name, engine in engines.ENGINES.items() for of in engine.precisions.values() for p in of}
     return [kind for kind in ours if (kind.engine, kind.precision) in supported] + usual
-
-
-def seconds_of(scale: str) -> float:
-    """Seconds that `time_ways` takes at a scale, about; segmenters are loaded and timed twice."""
-    names = [kind.engine for kind in kinds() if not kind.problem for _ in range(2 if kind.kind == "segmenter" else 1)]
-    return bench.seconds_of(chosen(["BiSeNetV2"]), names, scale)
 
 
 def time_ways(
