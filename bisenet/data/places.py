@@ -1,5 +1,6 @@
 """Where things lie: notebooks and records as they came, and what a user makes."""
 
+import os
 from pathlib import Path
 
 FIRST = Path("notebooks") / "quickstart.ipynb"
@@ -20,3 +21,19 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 def work_folder() -> Path:
     """What a user makes goes here, and data are looked for here: the clone, or of an installed package, this folder."""
     return REPOSITORY if CLONED else Path.cwd()
+
+
+def check_writable(folder: Path) -> None:
+    """Notice a read-only or full disk before hours of training, not after."""
+    probe = folder / f"probe.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(bytes(1 << 20))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        files = [up for up in (folder, *folder.parents) if up.is_file()]
+        reason = f"{files[0]} is a file" if files else f"{error.strerror}"
+        advice = "make room there, or name another folder: --out, or for results set BISENET_RESULTS"
+        raise OSError(f"cannot write to {folder} ({reason}); {advice}") from error

@@ -8,7 +8,6 @@ written under a temporary name and renamed when it is whole; of a file that cann
 import itertools
 import queue
 import sys
-import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from bisenet.data import read_image
 from bisenet.data.pictures import PICTURES
+from bisenet.data.places import check_writable
 from bisenet.files import first_line, replacing
 from bisenet.inference import videos
 from bisenet.inference.videos import Frame
@@ -137,13 +137,6 @@ def check(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path,
 
     For those who want to know before a network is loaded; raises as `segment` does.
     """
-    found = _targets(files, out, laid_over)
-    _make_writable(out)
-    return found
-
-
-def _targets(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """Where the result of each file goes; the files without a place, with the reason."""
     targets: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
     failed = {}
@@ -156,15 +149,8 @@ def _targets(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Pa
             failed[path] = f"its result would replace that of {taken[target]}, {target}; give it another folder"
         else:
             targets[path], taken[target] = target, path
+    check_writable(out)
     return targets, failed
-
-
-def _make_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise OSError(f"cannot write to the folder {out} ({error.strerror}); name another one") from error
 
 
 def _progress(files: Iterable[Path]) -> "tqdm[Any]":

@@ -21,14 +21,14 @@ from traitlets import default
 
 from bisenet import paper
 from bisenet.config import choose
-from bisenet.data.places import CLONED, NOTEBOOKS, work_folder
+from bisenet.data.places import CLONED, NOTEBOOKS, check_writable, work_folder
 from bisenet.execution import Execution
 from bisenet.files import write_text
 from bisenet.notebook.shared import Parameters
 from bisenet.runs.forecast import Forecast, forecast_runs
 from bisenet.runs.many import needed, train_side_by_side
 from bisenet.runs.plan import Run
-from bisenet.runs.store import check_writable, output_folder, results_folder, yours
+from bisenet.runs.store import output_folder, results_folder, yours
 from bisenet.runs.training import datasets, lacks, look_at
 
 # Figures of networks that stand in a table.

@@ -17,9 +17,9 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
-from bisenet.data.places import NOTEBOOKS, REPOSITORY
+from bisenet.data.places import NOTEBOOKS, REPOSITORY, check_writable
 from bisenet.files import write_text
-from bisenet.runs.store import check_writable, records_folder, results_folder
+from bisenet.runs.store import records_folder, results_folder
 
 BLOCKS = {"results": "table_2_components", "claims": "claims"}  # of the README, and in which notebook each is made
 BEGIN, END = "<!-- begin: {}, written by python -m bisenet report -->\n", "<!-- end: {} -->"

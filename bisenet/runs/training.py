@@ -20,6 +20,7 @@ from bisenet.checkpoint import Fitted
 from bisenet.config import plain
 from bisenet.data import DATASETS, check, open_dataset
 from bisenet.data.info import FilePairs
+from bisenet.data.places import check_writable
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
@@ -29,7 +30,7 @@ from bisenet.runs.imagenet import imagenet_weights, load_imagenet
 from bisenet.runs.plan import FORMAT, Run, words
 from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.record import Record
-from bisenet.runs.store import check_writable, results_folder, run_folder, yours
+from bisenet.runs.store import results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
 from bisenet.runs.together import all_or_none, first_decides, share_file
 from bisenet.runs.transfer import carry_over, fingerprint

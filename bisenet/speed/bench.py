@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from bisenet.config import Size, choose
+from bisenet.data.places import check_writable
 from bisenet.files import write_json
 from bisenet.inference import engines
-from bisenet.runs.store import check_writable, records_folder, results_folder
+from bisenet.runs.store import records_folder, results_folder
 from bisenet.speed import peers
 from bisenet.speed.machine import device_here, file_name, machine_of, machine_peak, moment, process_of, title
 from bisenet.speed.peers import FRAME, Network

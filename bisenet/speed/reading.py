@@ -22,11 +22,12 @@ from bisenet import paper
 from bisenet.augment import PADDING
 from bisenet.data import miniature
 from bisenet.data.cityscapes import Cityscapes, train_ids
+from bisenet.data.places import check_writable
 from bisenet.dataset import IGNORE, Pair
 from bisenet.execution import keep_freed_memory
 from bisenet.files import write_json
 from bisenet.runs import provenance
-from bisenet.runs.store import check_writable, records_folder, results_folder
+from bisenet.runs.store import records_folder, results_folder
 from bisenet.speed.machine import moment, process_of
 from bisenet.speed.protocol import SpeedRecord, Way, check, time_in_turn, timing
 

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from bisenet import cost
 from bisenet.config import Size
 from bisenet.data import open_dataset
+from bisenet.data.places import check_writable
 from bisenet.evaluate import confusion, miou
 from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, write_json
 from bisenet.inference import engines
 from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.model import BiSeNetV2, upsample
 from bisenet.runs.memory import peak
-from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
