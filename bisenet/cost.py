@@ -92,13 +92,9 @@ def paper_cost(model: nn.Module) -> Cost:
     return count(model, PAPER_INPUT)
 
 
+@functools.cache
 def variant_cost(config: ModelConfig) -> Cost:
     """`paper_cost` of the network of a configuration, which is built without memory for its weights."""
-    return _inference_cost(dataclasses.replace(config, booster=()))  # boosters are not part of inference
-
-
-@functools.cache
-def _inference_cost(config: ModelConfig) -> Cost:
     with torch.device("meta"):
         return paper_cost(BiSeNetV2(config))
 

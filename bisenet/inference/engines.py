@@ -105,7 +105,9 @@ def _started(network: nn.Module, example: Tensor, name: str, precision: str, cal
         return _openvino(network, example, precision, calibration)
     if name == "onnxruntime":
         return _onnxruntime(network, example)
-    network = _cast(network, precision)
+    network = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    if precision in DTYPES:
+        network = _InPrecision(network, DTYPES[precision])
     if name == "tensorrt":
         return _tensorrt(network, example)
     return _inference(compiled(network) if name == "compile" else network, example.device, precision)
@@ -164,16 +166,11 @@ class _InPrecision(nn.Module):
 
     def __init__(self, network: nn.Module, dtype: torch.dtype):
         super().__init__()
-        self.network = copy.deepcopy(network).to(dtype)
+        self.network = network.to(dtype)
         self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x.to(self.dtype) if x.is_floating_point() else x).float()
-
-
-def _cast(network: nn.Module, precision: str) -> nn.Module:
-    of_type = _InPrecision(network, DTYPES[precision]) if precision in DTYPES else network
-    return copy.deepcopy(of_type).to(memory_format=torch.channels_last)
 
 
 def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precision: str) -> Runner:

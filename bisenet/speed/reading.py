@@ -116,12 +116,9 @@ def _seconds(name: str, reader: Cityscapes, seed: int, number: int) -> float:
 
 def shipped_or_timed(scale: str, *, train: bool, root: str = "", seed: int = 0) -> SpeedRecord:
     """The record that came with the repository; with `train` that of `time_reading` now, by EFFORT at the scale."""
-    shipped = records_folder() / FILE
-    return (
-        time_reading(root=root, seed=seed, iterations=EFFORT[scale])
-        if train
-        else json.loads(shipped.read_text(encoding="utf-8"))
-    )
+    if train:
+        return time_reading(root=root, seed=seed, iterations=EFFORT[scale])
+    return json.loads((records_folder() / FILE).read_text(encoding="utf-8"))
 
 
 def table(record: SpeedRecord) -> pd.DataFrame:
