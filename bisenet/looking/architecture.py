@@ -18,7 +18,6 @@ CONV, DEPTHWISE, RESAMPLE = "convolution", "depth-wise", "resampling"
 POINTWISE, BLOCK = "element by element", "block of layers"
 COLOURS = {CONV: "#A6D5F2", DEPTHWISE: "#8FD1BE", RESAMPLE: "#F6D08A", POINTWISE: "#E4E4E4", BLOCK: "#E8BFD5"}
 
-Point = tuple[float, float]
 Shape = tuple[int, ...]  # (C, H, W)
 Step = tuple[str, str, Shape]  # what stands in a box, its kind, the shape that comes in
 
