@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import display
 
 from bisenet import paper
@@ -214,8 +213,7 @@ def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2
         return {"table_2.bga": load_for(parameters.weights, parameters.dataset)[0]}
     store = yours() if parameters.train else published()
     paths = {run.row: store.weights_path(run) for run in planned}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
+    return {id: load_for(path, parameters.dataset)[0] for id, path in paths.items() if path.is_file()}
 
 
 def _seen_whole(run: Run) -> None:
@@ -239,22 +237,18 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
     run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
     _seen_whole(run)
     if parameters.weights:
-        print(f"the weights {Path(parameters.weights).name}")
-        return load_for(parameters.weights, run.dataset)[0], _test_set(run, parameters), run.training.test_size
-    if parameters.train:
+        path = Path(parameters.weights)
+        print(f"the weights {path.name}")
+    elif parameters.train:
         collect([row], dataclasses.replace(parameters, seeds=parameters.seeds[:1]))
+        path = yours().weights_path(run)
+        print(f"the weights of your run {run.name}")
     else:
         print("the weights that came with the repository, on embedded scenes")
         return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
-    print(f"the weights of your run {run.name}")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = BiSeNetV2.load(yours().weights_path(run)).to(device)
-    return model, _test_set(run, parameters), run.training.test_size
-
-
-def _test_set(run: Run, parameters: Parameters) -> PairDataset:
-    root, size = parameters.data_root or None, run.training.image_size
-    return open_dataset(run.dataset, run.training.test_split, root=root, size=size)
+    training, root = run.training, parameters.data_root or None
+    test_set = open_dataset(run.dataset, training.test_split, root=root, size=training.image_size)
+    return load_for(path, run.dataset)[0], test_set, training.test_size
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:

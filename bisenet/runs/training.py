@@ -26,14 +26,13 @@ from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
 from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
-from bisenet.runs.imagenet import imagenet_weights, load_imagenet
 from bisenet.runs.plan import FORMAT, Run, words
 from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.record import Record
 from bisenet.runs.store import results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
 from bisenet.runs.together import all_or_none, first_decides, share_file
-from bisenet.runs.transfer import carry_over, fingerprint
+from bisenet.runs.transfer import carry_over, fingerprint, imagenet_weights, load_imagenet
 from bisenet.train import Progress, TrainConfig, Watcher, fit
 
 LOOKED_AT = 50  # images of either set before the first iteration; `python -m bisenet check` looks at all

@@ -14,7 +14,7 @@ from bisenet.files import write_json
 from bisenet.inference import engines
 from bisenet.runs.store import records_folder, results_folder
 from bisenet.speed import peers
-from bisenet.speed.machine import device_here, file_name, machine_of, machine_peak, moment, process_of, title
+from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, title
 from bisenet.speed.peers import FRAME, Network
 from bisenet.speed.protocol import (
     ITERATIONS,
@@ -66,7 +66,7 @@ def bench(
         raise ValueError(problem)
     folder, machine = folder or speed_folder(), {**machine_of(device, frame), "engine": engine, "precision": precision}
     check_writable(folder)
-    path = folder / f"{file_name(machine)}.json"
+    path = folder / f"{slug(title(machine))}.json"
     record = _begun(path, machine)
     print(
         f"{title(machine)}\n{'':16} {'sees':>9} {'ms':>9} {'5 %':>9} {'95 %':>9} {'FPS':>8} {'% peak':>6}", flush=True

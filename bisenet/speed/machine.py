@@ -60,10 +60,6 @@ def where_measured(record: Mapping[str, Any]) -> str:
     return device.get("gpu") or f"{device['cpu']}, {record['threads']} threads"
 
 
-def file_name(record: Mapping[str, Any]) -> str:
-    return slug(title(record))
-
-
 def slug(text: str) -> str:
     """A text as the name of a file."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

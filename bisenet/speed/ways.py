@@ -40,12 +40,8 @@ CALIBRATION = 64  # embedded scenes, of the training split
 TESTED = 100  # of the validation split
 
 # What a notebook's word `scale` means, as in `bench.EFFORT`.
-EFFORT: dict[str, dict[str, Any]] = {
-    "smoke": {**bench.EFFORT["smoke"], "tested": 1, "batches": (), "memory": False},
-    "short": bench.EFFORT["short"],
-    "long": bench.EFFORT["long"],
-    "paper": bench.EFFORT["paper"],
-}
+LITTLE: dict[str, Any] = {"tested": 1, "batches": (), "memory": False}
+EFFORT: dict[str, dict[str, Any]] = bench.EFFORT | {"smoke": bench.EFFORT["smoke"] | LITTLE}
 
 
 class Straightforward(nn.Module):
@@ -114,7 +110,10 @@ def time_ways(
     record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
     record["layers"] = layers(size, device)
     possible = [kind for kind in kinds() if not kind.problem]
-    segmenters = {kind: _loaded(kind, size) for kind in possible if kind.kind == "segmenter"}
+    segmenters: dict[Kind, tuple[Segmenter, float]] = {}
+    for kind in (kind for kind in possible if kind.kind == "segmenter"):
+        began = time.perf_counter()
+        segmenters[kind] = _segmenter(kind.engine, kind.precision, size), time.perf_counter() - began
     ways = _ways(possible, segmenters, frame, size, device)
     seconds = time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))
     record["ways"] = {str(kind): _entry(kind, seconds) for kind in possible}
@@ -134,12 +133,6 @@ class _Alone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.from_images(images)
-
-
-def _loaded(kind: Kind, size: Size) -> tuple[Segmenter, float]:
-    """A segmenter and the seconds that it took to load."""
-    began = time.perf_counter()
-    return _segmenter(kind.engine, kind.precision, size), time.perf_counter() - began
 
 
 def _segmenter(engine: str, precision: str, size: Size) -> Segmenter:
@@ -164,23 +157,15 @@ def _ways(
             ways[str(kind)] = normalised, {"whole": _straightforward(kind, normalised, size)}
             continue
         segmenter, _ = segmenters[kind]
-        classes = functools.partial(_first_map, size=frame)
+        stages: dict[str, Callable[[Any], Any]] = {"resize": segmenter.seen, "network": segmenter.network_alone}
         ways[str(kind)] = picture, {"whole": segmenter}
-        ways[f"{kind}, stages"] = (
-            pixels,
-            {"resize": segmenter.seen, "network": segmenter.network_alone, "classes": classes},
-        )
+        ways[f"{kind}, stages"] = pixels, stages | {"classes": lambda logits: class_map(logits[0], frame)}
     return ways
 
 
-def _first_map(logits: Tensor, size: Size) -> Tensor:
-    return class_map(logits[0], size)
-
-
 def _straightforward(kind: Kind, example: Tensor, size: Size) -> Callable[[Tensor], Tensor]:
-    network = (
-        Straightforward(BiSeNetV2.load(SHIPPED_WEIGHTS), size, kind.kind == "one enlargement").eval().to(example.device)
-    )
+    network = Straightforward(BiSeNetV2.load(SHIPPED_WEIGHTS), size, kind.kind == "one enlargement")
+    network = network.eval().to(example.device)
     return network if kind.engine == EAGER else engines.prepare(network, example, kind.engine)
 
 
