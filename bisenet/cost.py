@@ -46,12 +46,9 @@ def _convolution(x: Any, weight: Any, bias: Any, *more: Any, out_val: Any, **_: 
     return macs, (out_val.numel() if bias is not None else 0)
 
 
-def _product(left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> tuple[int, int]:
-    return left.shape[-1] * out_val.numel(), 0
-
-
-def _product_with_bias(bias: Any, left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> tuple[int, int]:
-    return left.shape[-1] * out_val.numel(), out_val.numel()
+def _product(*operands: Any, out_val: Any, **_: Any) -> tuple[int, int]:
+    left, biased = operands[-2], len(operands) > 2  # what is added comes before the factors
+    return left.shape[-1] * out_val.numel(), biased * out_val.numel()
 
 
 def _per_input(factor: int) -> Callable[..., int]:
@@ -69,7 +66,7 @@ PRODUCTS: dict[Any, Callable[..., tuple[int, int]]] = {
     aten.convolution: _convolution,
     aten.mm: _product,
     aten.bmm: _product,
-    aten.addmm: _product_with_bias,
+    aten.addmm: _product,
 }
 
 # Everything else the rule counts; what an operation that is in neither costs is nothing.

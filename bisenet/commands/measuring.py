@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import math
 import sys
 from typing import Any
 
@@ -29,9 +28,7 @@ def _cost(arguments: argparse.Namespace) -> None:
     print(f"{'':28} GFLOPs: paper     here    GMACs   parameters")
     for row in rows:
         ours = cost.variant_cost(row.model)
-        printed, verdict = f"{row.gflops:.{row.gflops_decimals}f}", ablations.gflops_verdict(row, ours.gflops)
-        if math.isnan(row.gflops):
-            printed, verdict = "-", ""
+        printed, verdict = ablations.number(row.gflops, row.gflops_decimals), ablations.gflops_verdict(row, ours.gflops)
         print(f"{row.id:28} {printed:>13} {ours.gflops:8.2f} {ours.gmacs:8.2f} {ours.parameters:12,}  {verdict}")
 
 

@@ -42,10 +42,6 @@ class Engine:
     packages: tuple[str, ...] = ()
     extra: str = ""
 
-    def missing(self) -> list[str]:
-        """Packages that are not installed."""
-        return [name for name in self.packages if importlib.util.find_spec(name) is None]
-
 
 _OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 ENGINES = {
@@ -67,7 +63,7 @@ def why_not(name: str, precision: str, device: torch.device) -> str:
     if precision not in engine.precisions[device.type]:
         known = ", ".join(engine.precisions[device.type])
         return f"engine {name!r} computes on {device.type} in {known}, not in {precision!r}"
-    if missing := engine.missing():
+    if missing := [package for package in engine.packages if importlib.util.find_spec(package) is None]:
         return f"engine {name!r} needs {', '.join(missing)}: pip install -e '.[{engine.extra}]'"
     if precision == "bf16" and device.type == "cpu" and not cpu_computes_in_bf16():
         return "this CPU does not compute in bf16; emulated it is slower than fp32"

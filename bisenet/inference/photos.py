@@ -77,16 +77,13 @@ def frames(path: Path) -> Iterator[Frame]:
         yield from videos.decoded(path)
     elif path.suffix.lower() in PICTURES:
         yield Frame(read_image(path, upright=True))
-        _say_if_several(path)
+        with Image.open(path) as picture:
+            count = getattr(picture, "n_frames", 1)
+        if count > 1 and picture.format != "MPO":  # of which cameras make previews, and pairs for two eyes
+            only = f"it holds {count} pictures, only the first is segmented; save them apart"
+            warnings.warn(f"{path}: {only}", stacklevel=2)
     else:
         raise ValueError(f"{path}: by its name neither a picture nor a video; the names end with {_suffixes()}")
-
-
-def _say_if_several(path: Path) -> None:
-    with Image.open(path) as picture:
-        count = getattr(picture, "n_frames", 1)
-    if count > 1 and picture.format != "MPO":  # of which cameras make previews, and pairs for two eyes
-        warnings.warn(f"{path}: it holds {count} pictures, only the first is segmented; save them apart", stacklevel=2)
 
 
 def coloured(classes: np.ndarray, palette: np.ndarray) -> Image.Image:

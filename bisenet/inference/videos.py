@@ -96,7 +96,8 @@ def decoded(path: Path) -> Iterator[Frame]:
                 lasts = frame.duration * frame.time_base if frame.duration else 1 / _rate(stream)
                 time = end if frame.pts is None else frame.pts * frame.time_base
                 end = time + lasts
-                yield Frame(_upright(frame), time - starts, lasts, _aspect(stream, frame.rotation))
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                yield Frame(np.ascontiguousarray(upright), time - starts, lasts, _aspect(stream, frame.rotation))
         _check_end(path, begin, end, lasts, torn, stream)
 
 
@@ -118,10 +119,6 @@ def _check_end(path: Path, begin: Fraction, end: Fraction, lasts: Fraction, torn
         warnings.warn(f"{path}: the pictures end {told}; the result is kept", stacklevel=2)
     elif torn:
         warnings.warn(f"{path}: parts of this video are damaged; the result is kept, look at it", stacklevel=2)
-
-
-def _upright(frame: Any) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 def _aspect(stream: Any, rotation: float) -> Fraction:

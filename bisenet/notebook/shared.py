@@ -28,7 +28,7 @@ from bisenet.runs.record import Record
 from bisenet.runs.store import output_folder, published, yours
 from bisenet.runs.testing import load_for
 from bisenet.speed import bench, peers, timings, training_steps, ways
-from bisenet.speed.machine import device_here
+from bisenet.speed.machine import device_here, where_measured
 from bisenet.speed.protocol import SpeedRecord
 from bisenet.train import Progress
 
@@ -127,7 +127,8 @@ def our_speeds(
         ways.time_ways(folder=folder / "ways", **ways.EFFORT[parameters.scale])
         for engine in (name for name in engines.ENGINES if not engines.why_not(name, "fp32", device_here())):
             bench.bench(COMPARED, engine=engine, folder=folder, **bench.EFFORT[parameters.scale])
-    return ways.records(folder), training_steps.records(folder), bench.records(folder)
+    of_ways, of_training = (bench.records(folder / kind, where_measured) for kind in ("ways", "pace"))
+    return of_ways, of_training, bench.records(folder)
 
 
 def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[Record]]:

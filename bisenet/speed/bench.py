@@ -1,7 +1,7 @@
 """Networks timed by the paper's protocol, one after the other, and recorded."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +170,7 @@ def _line(network: Network, entry: Mapping[str, Any]) -> str:
     return f"{network.name:16} {seen:>9} {spread} {of.fps:8.2f} {share_of_peak(entry):6.1f}"
 
 
-def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of a folder by their titles, those of a GPU first."""
-    return {title(record): record for record in read_records(folder)}
-
-
-def read_records(folder: Path) -> list[SpeedRecord]:
-    """The records of a folder, those of a GPU first."""
+def records(folder: Path, named: Callable[[SpeedRecord], str] = title) -> dict[str, SpeedRecord]:
+    """The records of a folder by their titles, or as they are `named`; those of a GPU first."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return sorted(found, key=lambda record: "gpu" not in record["device"])
+    return {named(record): record for record in sorted(found, key=lambda record: "gpu" not in record["device"])}

@@ -164,8 +164,3 @@ def _in_turn(
     for line in lines.values():
         line.send(False)
     return seconds, losses
-
-
-def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of `time_steps` in a folder, by where they were measured."""
-    return {where_measured(record): record for record in bench.read_records(folder / "pace")}

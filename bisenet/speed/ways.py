@@ -107,38 +107,30 @@ def time_ways(
     machine = machine_of(device, frame)
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
-    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
+    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs}
     record["layers"] = layers(size, device)
     possible = [kind for kind in kinds() if not kind.problem]
     segmenters: dict[Kind, tuple[Segmenter, float]] = {}
     for kind in (kind for kind in possible if kind.kind == "segmenter"):
         began = time.perf_counter()
-        segmenters[kind] = _segmenter(kind.engine, kind.precision, size), time.perf_counter() - began
+        segmenters[kind] = _segmenter(kind, size), time.perf_counter() - began
     ways = _ways(possible, segmenters, frame, size, device)
     seconds = time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))
     record["ways"] = {str(kind): _entry(kind, seconds) for kind in possible}
     for kind, (segmenter, load) in segmenters.items():
         record["ways"][str(kind)] |= {"load": round(load, 1), "batches": _batches(segmenter, frame, batches)}
-        record["ways"][str(kind)] |= _answers(kind, tested) | ({"memory": _memory(kind, size)} if memory else {})
+        record["ways"][str(kind)] |= _answers(kind, tested)
+        if memory:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                record["ways"][str(kind)]["memory"] = pool.submit(_peak_of, kind, size).result()
         write_json(folder / f"{slug(where_measured(record))}.json", record)
     return record
 
 
-class _Alone(nn.Module):
-    """The network from normalised images to small logits: what "the network alone" costs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = FromPixels(BiSeNetV2.load(SHIPPED_WEIGHTS))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.from_images(images)
-
-
-def _segmenter(engine: str, precision: str, size: Size) -> Segmenter:
+def _segmenter(kind: Kind, size: Size) -> Segmenter:
     scenes = open_dataset("streets", "train", size=size)
-    calibration = [scenes.load(number)[0] for number in range(CALIBRATION)] if precision == "int8" else []
-    return Segmenter(size=size, engine=engine, precision=precision, calibration=calibration)
+    calibration = [scenes.load(number)[0] for number in range(CALIBRATION)] if kind.precision == "int8" else []
+    return Segmenter(size=size, engine=kind.engine, precision=kind.precision, calibration=calibration)
 
 
 def _ways(
@@ -193,21 +185,16 @@ def _batches(segmenter: Segmenter, frame: Size, batches: Sequence[int]) -> dict[
     return best
 
 
-def _memory(kind: Kind, size: Size) -> int:
-    """Bytes that a process has at most which loads a segmenter and uses it once, a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak_of, kind.engine, kind.precision, size).result()
-
-
-def _peak_of(engine: str, precision: str, size: Size) -> int:
-    segmenter = _segmenter(engine, precision, size)
+def _peak_of(kind: Kind, size: Size) -> int:
+    """Bytes that this process, one of its own, has at most when it loads a segmenter and uses it once."""
+    segmenter = _segmenter(kind, size)
     segmenter(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
     return int(peak(segmenter.device))
 
 
 def _answers(kind: Kind, tested: int) -> dict[str, float]:
     """mIoU on embedded scenes of the size that the weights know, percent, and of the pixels the share as the plain."""
-    segmenter = _segmenter(kind.engine, kind.precision, SHIPPED_SIZE)
+    segmenter = _segmenter(kind, SHIPPED_SIZE)
     plain, scenes = _plain(), open_dataset("streets", "val", size=SHIPPED_SIZE)
     matrix, same = torch.zeros(19, 19, dtype=torch.int64), 0
     for number in range(tested):
@@ -260,8 +247,3 @@ def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
         for _ in range(6):
             network(torch.zeros(1, *size, 3, dtype=torch.uint8, device=device))
     return list(found.values())
-
-
-def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of `time_ways` in a folder, by where they were measured, those of a GPU first."""
-    return {where_measured(record): record for record in bench.read_records(folder / "ways")}
