@@ -6,15 +6,11 @@ from pathlib import Path
 FIRST = Path("notebooks") / "quickstart.ipynb"
 
 
-def _repository(package: Path) -> Path:
-    """Where notebooks and records lie: beside the package, or if it was installed by itself, in its `share/bisenet`."""
-    places = [up / "share" / "bisenet" for up in package.parents]
-    return next((place for place in places if (place / FIRST).is_file()), package.parent)
-
-
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONED = (PACKAGE.parent / FIRST).is_file()
-REPOSITORY = PACKAGE.parent if CLONED else _repository(PACKAGE)
+# Notebooks and records lie beside the package, or if it was installed by itself, in its `share/bisenet`.
+SHARES = [up / "share" / "bisenet" for up in PACKAGE.parents]
+REPOSITORY = next((share for share in SHARES if not CLONED and (share / FIRST).is_file()), PACKAGE.parent)
 NOTEBOOKS = REPOSITORY / "notebooks"
 
 

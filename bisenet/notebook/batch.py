@@ -187,14 +187,10 @@ def write_index(folder: Path) -> Path:
         done = nbformat.read(path, as_version=4)
         facts = done.metadata["papermill"]
         settings = ", ".join(f"{name} = {value}" for name, value in facts["parameters"].items() if name != "data_root")
+        outputs = [output for cell in done.cells for output in cell.get("outputs", ())]
+        errors = [f"{o.ename}: {o.evalue}".splitlines()[0] for o in outputs if o.output_type == "error"]
+        outcome = errors[0].replace("|", "/") if errors else "done"
         table = f"[CSV]({path.stem}.csv)" if path.with_suffix(".csv").is_file() else ""
-        lines.append(
-            f"| [{path.stem}]({path.name}) | {settings} | {table} | {facts['duration'] or 0:.0f} | {_outcome(done)} |"
-        )
+        seconds = f"{facts['duration'] or 0:.0f}"
+        lines.append(f"| [{path.stem}]({path.name}) | {settings} | {table} | {seconds} | {outcome} |")
     return write_text(folder / "index.md", "\n".join([*lines, ""]))
-
-
-def _outcome(notebook: Any) -> str:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    errors = [f"{o.ename}: {o.evalue}".splitlines()[0] for o in outputs if o.output_type == "error"]
-    return errors[0].replace("|", "/") if errors else "done"

@@ -255,5 +255,7 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:
     """Write what was regenerated as CSV, beside the executed notebook; with `train = False` nothing is written."""
     for name, table in tables.items() if parameters.train else ():
-        path = ablations.save(table, name, output_folder(parameters.dataset, parameters.scale))
-        print(f"written: {path.name}")
+        folder = output_folder(parameters.dataset, parameters.scale)
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
+        print(f"written: {name}.csv")

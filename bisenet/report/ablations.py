@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -246,11 +245,3 @@ def _origin(record: Record) -> dict[str, str]:
 def device_text(process: Mapping[str, Any]) -> str:
     """On what a process ran, in general words."""
     return process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads")
-
-
-def save(table: pd.DataFrame, name: str, folder: Path) -> Path:
-    """Write a table as CSV, numbers unrounded to eight digits; returns the path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.csv"
-    table.to_csv(path, index=False, float_format="%.8g")
-    return path

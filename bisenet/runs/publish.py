@@ -3,7 +3,6 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +77,9 @@ def _check(record: Record) -> str:
     run = plan(paper.row(record.row), record.dataset, record.scale, record.seed)
     if run.hash != record.hash:
         raise ValueError(f"{record.row} {record.hash} is of another recipe or network than {run.name} today")
-    commit, others = _check_state(record), _commits(run.dataset, run.scale)
+    paths = records_folder().glob(f"*-{run.dataset}-{run.scale}-seed*.json")  # of which no table mixes two commits
+    others = {process["git"]["commit"] for path in paths for process in Record.load(path).processes}
+    commit = _check_state(record)
     if others - {commit}:
         raise ValueError(
             f"{run.name} is of commit {commit}, what is published of {run.dataset}, {run.scale} of "
@@ -97,9 +98,3 @@ def _check_state(record: Record) -> str:
     if not math.isfinite(record.miou) or not np.isfinite(record.losses["loss"]).all():
         raise ValueError(f"{name} has a score or a loss that is not finite")
     return str(states.pop()[0])
-
-
-def _commits(dataset: str, scale: str) -> set[Any]:
-    """The commits of what is published, so that no table mixes two."""
-    paths = records_folder().glob(f"*-{dataset}-{scale}-seed*.json")
-    return {process["git"]["commit"] for path in paths for process in Record.load(path).processes}

@@ -41,22 +41,19 @@ def carry_over(model: BiSeNetV2, path: str | Path) -> str:
     return f"loaded {len(theirs)} tensors; drawn anew, for {model.config.num_classes} classes: {', '.join(fresh)}"
 
 
-def weights_folder() -> Path:
-    """Where ImageNet weights are looked for: BISENET_IMAGENET, or else the cache of `torch.hub`."""
-    named = os.environ.get("BISENET_IMAGENET")
-    return Path(named).expanduser().resolve() if named else Path(torch.hub.get_dir()) / "checkpoints"
-
-
 def imagenet_weights(name: str) -> Path:
     """The file with torchvision's ImageNet weights of a network; nothing is ever downloaded.
 
-    FileNotFoundError if it is not there, ValueError if it is not the published file.
+    It is looked for in the folder that BISENET_IMAGENET names, or else in the cache of `torch.hub`. FileNotFoundError
+    if it is not there, ValueError if it is not the published file.
     """
     published = [known for known in BACKBONES if not known.endswith("_released")]
     if name not in published:
         raise ValueError(f"no ImageNet weights for the backbone {name!r}, only for {', '.join(published)}")
     url = torchvision_models().get_model_weights(name).IMAGENET1K_V1.url
-    path = weights_folder() / url.rpartition("/")[2]
+    named = os.environ.get("BISENET_IMAGENET")
+    folder = Path(named).expanduser().resolve() if named else Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rpartition("/")[2]
     if not path.is_file():
         raise FileNotFoundError(
             f"ImageNet weights of {name} not found: looked for {path.name} in {path.parent}; get it from {url}, "
