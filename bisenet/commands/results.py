@@ -6,7 +6,7 @@ import pandas as pd
 
 from bisenet.evaluate import miou, pixel_accuracy
 from bisenet.files import write_text
-from bisenet.report.ablations import device_text
+from bisenet.runs.provenance import where_measured
 from bisenet.runs.record import Record
 from bisenet.runs.store import published, results_folder
 from bisenet.speed import bench, timings
@@ -31,6 +31,6 @@ def _line(record: Record) -> dict[str, object]:
         "miou_elsewhere": None if far is None else miou(far),
         **{"iterations": training.iterations, "batch": training.batch, "optimizer": training.optimizer},
         **{"train_images": record.images["train"], "test_images": record.images["test"], "source": record.source},
-        **{"precision": process["precision"], "device": device_text(process), "date": record.date},
+        **{"precision": process["precision"], "device": where_measured(process), "date": record.date},
         **{"seconds": record.seconds["train"], "commit": process["git"]["commit"], "hash": record.hash},
     }
