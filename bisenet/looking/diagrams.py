@@ -78,11 +78,11 @@ class Sheet:
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
         self.axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 7.5, **style})
 
-    def start(self, x: float, title: str, shape: Shape, y: float = 0.25) -> Box:
+    def start(self, x: float, title: str, shape: Shape) -> Box:
         """A title, and below it the shape that comes in, where arrows begin."""
-        self.text(x, y, title, fontweight="bold")
-        self.text(x, y + 0.2, shape_text(shape))
-        return Box(x, y + 0.2, 0, 0.2)
+        self.text(x, 0.25, title, fontweight="bold")
+        self.text(x, 0.45, shape_text(shape))
+        return Box(x, 0.45, 0, 0.2)
 
     def end(self, last: Box, shape: Shape) -> None:
         """An arrow to the shape that comes out."""

@@ -90,7 +90,7 @@ class OneTensor(nn.Module):
         return self.network(images)["out"]
 
 
-def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module:
+def build(network: Network, size: Size) -> nn.Module:
     """Images (N, 3, *size) -> logits (N, K, h, w), in `eval()`; some are built for one size, a multiple of 32.
 
     ModuleNotFoundError where the package is not installed.
@@ -98,18 +98,18 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
     if network.package == "file":
         return BiSeNetV2.load(network.builder)
     if network.package == "bisenet":
-        config = dataclasses.replace(paper.row(network.builder).model, num_classes=num_classes)
+        config = dataclasses.replace(paper.row(network.builder).model, num_classes=CLASSES)
         return BiSeNetV2(config).eval()
     if network.package == "torchvision":
         maker = getattr(segmentation, network.builder)
-        return OneTensor(maker(weights=None, weights_backbone=None, num_classes=num_classes)).eval()
+        return OneTensor(maker(weights=None, weights_backbone=None, num_classes=CLASSES)).eval()
     try:
         from pytorchcv.model_provider import get_model
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{network.name} comes from a package that is not installed ({error}): pip install -e '.[peers]'"
         ) from error
-    return get_model(network.builder, num_classes=num_classes, in_size=size, fixed_size=True, aux=False).eval()
+    return get_model(network.builder, num_classes=CLASSES, in_size=size, fixed_size=True, aux=False).eval()
 
 
 def cost(network: Network, frame: Size = FRAME) -> Cost:

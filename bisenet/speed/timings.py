@@ -133,9 +133,9 @@ def all_unbeaten(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) 
 # --- records of `bisenet.speed.ways` --------------------------------------------------------------------------------
 
 
-def milliseconds(record: Mapping[str, Any], kind: str, engine: str, precision: str = "fp32") -> float:
-    """The median of a way, NaN where it was not timed."""
-    way = record["ways"].get(f"{kind}, {engine}, {precision}")
+def milliseconds(record: Mapping[str, Any], kind: str, engine: str) -> float:
+    """The median of a way in fp32, NaN where it was not timed."""
+    way = record["ways"].get(f"{kind}, {engine}, fp32")
     return float(way["whole"]["median"]) if way else math.nan
 
 
