@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from bisenet.model import BiSeNetV2, ModelConfig
@@ -99,16 +98,16 @@ def variant_cost(config: ModelConfig) -> Cost:
 def count(model: nn.Module, input_size: tuple[int, int]) -> Cost:
     """The cost of any network on one image of `input_size`, (height, width), at inference.
 
-    The network runs on the "meta" device: no activation is allocated, and the given model is left alone. Parameters
-    that do not reach the output (booster heads) are not counted.
+    The network runs on the "meta" device: no activation is allocated, and the given model is left alone. Booster heads
+    are not counted.
     """
-    ghost = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
+    ghost = copy.deepcopy(model).to("meta").eval()
     image = torch.empty(1, 3, *input_size, device="meta")
     macs: list[int] = []
     rule = ELEMENTWISE | {operation: _noting(macs, product) for operation, product in PRODUCTS.items()}
     with _ShapeOfNorm(), FlopCounterMode(display=False, custom_mapping=rule) as by_rule:
-        outputs = [leaf for leaf in tree_leaves(ghost(image)) if isinstance(leaf, torch.Tensor)]
-    parameters = sum(parameter.numel() for parameter in _behind(outputs))
+        ghost(image)
+    parameters = sum(each.numel() for name, each in ghost.named_parameters() if not name.startswith("booster."))
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
     root = type(model).__name__
     by_module = {name.removeprefix(root).removeprefix("."): value for name, value in counts.items() if name != "Global"}
@@ -133,17 +132,3 @@ class _ShapeOfNorm(TorchDispatchMode):
         if operation is aten.native_batch_norm.default:
             return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         return operation(*args, **(kwargs or {}))
-
-
-def _behind(outputs: list[torch.Tensor]) -> set[torch.Tensor]:
-    """The parameters that outputs depend on: the leaves of their graph."""
-    nodes: list[Any] = [output.grad_fn for output in outputs]
-    seen, parameters = set(nodes), set()
-    while nodes:
-        node = nodes.pop()
-        if hasattr(node, "variable"):
-            parameters.add(node.variable)
-        following = {next_node for next_node, _ in getattr(node, "next_functions", ())} - seen
-        seen |= following
-        nodes += following
-    return parameters
