@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from bisenet import paper
-from bisenet.config import choose
+from bisenet.config import choose, plain
 from bisenet.data.places import CLONED, NOTEBOOKS, check_writable, work_folder
 from bisenet.execution import Execution
 from bisenet.files import write_text
@@ -150,7 +150,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)
-        began, problem = time.monotonic(), _execute(path, folder / path.name, dataclasses.asdict(parameters))
+        began, problem = time.monotonic(), _execute(path, folder / path.name, plain(parameters))
         print(f"{path.stem}: {problem or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
         failed += [path.stem] if problem else []
     index = write_index(folder)

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from IPython.display import display
 
 from bisenet import paper
-from bisenet.config import Size, choose
+from bisenet.config import Size, choose, settle
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, describe, open_dataset
 from bisenet.data.miniature import SIZES as MINIATURES
@@ -42,26 +41,18 @@ class Parameters:
 
     dataset: str = "streets"
     scale: str = "smoke"
-    seeds: Sequence[int] = (0,)
+    seeds: tuple[int, ...] = (0,)
     train: bool = False
     data_root: str = ""
     weights: str = ""
 
     def __post_init__(self) -> None:
+        settle(self)
         describe(self.dataset, self.data_root)
         choose("scale", self.scale, SCALES)
-        seeds: Any = self.seeds
-        if not isinstance(seeds, (list, tuple)) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
-            raise ValueError(
-                f"seeds is {seeds!r}, it must be a list of non-negative integers (papermill: -y 'seeds: [0, 1]')"
-            )
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds is {seeds!r}, each may stand there once: two equal runs are no spread")
-        if type(self.train) is not bool:
-            raise ValueError(f"train is {self.train!r}, it must be a boolean (papermill: -y 'train: true')")
-        for name in ("data_root", "weights"):
-            if not isinstance(value := getattr(self, name), str):
-                raise ValueError(f"{name} is {value!r}, it must be a path as text, empty for the default")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            rule = "it must be non-negative integers, each once: two equal runs are no spread"
+            raise ValueError(f"seeds is {self.seeds}, {rule} (papermill: -y 'seeds: [0, 1]')")
 
     @property
     def setting(self) -> str:
