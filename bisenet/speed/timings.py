@@ -47,21 +47,16 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
     with their 5th and 95th percentile unless `FEW` were timed, what the network alone reaches of the fp32 peak, and how
     many frames were timed.
     """
-    columns = {
-        f"{record['engine']}, {record['precision']}": _column(record)
-        for record in records.values()
-        if where_measured(record) == where
-    }
+    columns = {}
+    for record in records.values():
+        if where_measured(record) == where:
+            failed = dict.fromkeys(record.get("failed", ()), "failed")  # known since there is more than one engine
+            cells = {name: _cell(entry) for name, entry in record["networks"].items()}
+            columns[f"{record['engine']}, {record['precision']}"] = failed | cells
     found = pd.DataFrame(columns)
     known = [network.name for network in NETWORKS]
     table = found.reindex([*known, *found.index.difference(known)]).dropna(how="all")
     return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak, frames timed")
-
-
-def _column(record: Mapping[str, Any]) -> dict[str, str]:
-    """The cells of an engine; records have the networks that failed since there is more than one engine."""
-    failed = dict.fromkeys(record.get("failed", ()), "failed")
-    return failed | {name: _cell(entry) for name, entry in record["networks"].items()}
 
 
 def _cell(entry: Mapping[str, Any]) -> str:
