@@ -1,11 +1,9 @@
 """Where things lie: notebooks and records as they came, and what a user makes."""
 
-import os
+import tempfile
 from pathlib import Path
 
 FIRST = Path("notebooks") / "quickstart.ipynb"
-
-
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONED = (PACKAGE.parent / FIRST).is_file()
 # Notebooks and records lie beside the package, or if it was installed by itself, in its `share/bisenet`.
@@ -21,13 +19,10 @@ def work_folder() -> Path:
 
 def check_writable(folder: Path) -> None:
     """Notice a read-only or full disk before hours of training, not after."""
-    probe = folder / f"probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(bytes(1 << 20))
-        finally:
-            probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(1 << 20))
     except OSError as error:
         files = [up for up in (folder, *folder.parents) if up.is_file()]
         reason = f"{files[0]} is a file" if files else f"{error.strerror}"
