@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-from bisenet.commands import checking, measuring, training, using
+from bisenet.commands import measuring, training, using
 from bisenet.commands.common import PROGRAM, CommandError
 from bisenet.data import describe
 from bisenet.runs.errors import told
@@ -47,9 +47,7 @@ def main(words: list[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(PROGRAM, description="A reproducible companion to BiSeNet V2.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (text, add_flags, run) in (
-        training.COMMANDS | checking.COMMANDS | using.COMMANDS | measuring.COMMANDS
-    ).items():
+    for name, (text, add_flags, run) in (training.COMMANDS | using.COMMANDS | measuring.COMMANDS).items():
         command = commands.add_parser(name, help=text, description=text)
         add_flags(command)
         command.set_defaults(run=run)

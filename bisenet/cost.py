@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from bisenet.model import BiSeNetV2, ModelConfig
@@ -46,12 +45,9 @@ def _convolution(x: Any, weight: Any, bias: Any, *more: Any, out_val: Any, **_: 
     return macs, (out_val.numel() if bias is not None else 0)
 
 
-def _product(left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> tuple[int, int]:
-    return left.shape[-1] * out_val.numel(), 0
-
-
-def _product_with_bias(bias: Any, left: Any, right: Any, *_: Any, out_val: Any, **__: Any) -> tuple[int, int]:
-    return left.shape[-1] * out_val.numel(), out_val.numel()
+def _product(*operands: Any, out_val: Any, **_: Any) -> tuple[int, int]:
+    left, biased = operands[-2], len(operands) > 2  # what is added comes before the factors
+    return left.shape[-1] * out_val.numel(), biased * out_val.numel()
 
 
 def _per_input(factor: int) -> Callable[..., int]:
@@ -69,7 +65,7 @@ PRODUCTS: dict[Any, Callable[..., tuple[int, int]]] = {
     aten.convolution: _convolution,
     aten.mm: _product,
     aten.bmm: _product,
-    aten.addmm: _product_with_bias,
+    aten.addmm: _product,
 }
 
 # Everything else the rule counts; what an operation that is in neither costs is nothing.
@@ -92,13 +88,9 @@ def paper_cost(model: nn.Module) -> Cost:
     return count(model, PAPER_INPUT)
 
 
+@functools.cache
 def variant_cost(config: ModelConfig) -> Cost:
     """`paper_cost` of the network of a configuration, which is built without memory for its weights."""
-    return _inference_cost(dataclasses.replace(config, booster=()))  # boosters are not part of inference
-
-
-@functools.cache
-def _inference_cost(config: ModelConfig) -> Cost:
     with torch.device("meta"):
         return paper_cost(BiSeNetV2(config))
 
@@ -106,16 +98,16 @@ def _inference_cost(config: ModelConfig) -> Cost:
 def count(model: nn.Module, input_size: tuple[int, int]) -> Cost:
     """The cost of any network on one image of `input_size`, (height, width), at inference.
 
-    The network runs on the "meta" device: no activation is allocated, and the given model is left alone. Parameters
-    that do not reach the output (booster heads) are not counted.
+    The network runs on the "meta" device: no activation is allocated, and the given model is left alone. Booster heads
+    are not counted.
     """
-    ghost = copy.deepcopy(model).to("meta").eval().requires_grad_(True)
+    ghost = copy.deepcopy(model).to("meta").eval()
     image = torch.empty(1, 3, *input_size, device="meta")
     macs: list[int] = []
     rule = ELEMENTWISE | {operation: _noting(macs, product) for operation, product in PRODUCTS.items()}
     with _ShapeOfNorm(), FlopCounterMode(display=False, custom_mapping=rule) as by_rule:
-        outputs = [leaf for leaf in tree_leaves(ghost(image)) if isinstance(leaf, torch.Tensor)]
-    parameters = sum(parameter.numel() for parameter in _behind(outputs))
+        ghost(image)
+    parameters = sum(each.numel() for name, each in ghost.named_parameters() if not name.startswith("booster."))
     counts = {name: sum(ops.values()) / 1e9 for name, ops in by_rule.get_flop_counts().items()}
     root = type(model).__name__
     by_module = {name.removeprefix(root).removeprefix("."): value for name, value in counts.items() if name != "Global"}
@@ -140,17 +132,3 @@ class _ShapeOfNorm(TorchDispatchMode):
         if operation is aten.native_batch_norm.default:
             return torch.empty_like(args[0]), args[0].new_empty(0), args[0].new_empty(0)
         return operation(*args, **(kwargs or {}))
-
-
-def _behind(outputs: list[torch.Tensor]) -> set[torch.Tensor]:
-    """The parameters that outputs depend on: the leaves of their graph."""
-    nodes: list[Any] = [output.grad_fn for output in outputs]
-    seen, parameters = set(nodes), set()
-    while nodes:
-        node = nodes.pop()
-        if hasattr(node, "variable"):
-            parameters.add(node.variable)
-        following = {next_node for next_node, _ in getattr(node, "next_functions", ())} - seen
-        seen |= following
-        nodes += following
-    return parameters

@@ -2,14 +2,14 @@
 
 A variant is a row: `tables/table_2.csv` has one line for each row of Table 2, and a column that is named like a
 field of `ModelConfig` or `TrainConfig` sets that field. Tables 7 to 9 compare with other methods, whose rows are
-numbers only (`published`); the paper's own networks there are rows of Tables 2 and 6 (`ours`).
+numbers only (`published`); the paper's own networks there are rows of Tables 2 and 6 (`ours`). `tables/recipes.csv` has
+the recipe of each data set and scale.
 """
 
 import csv
-import dataclasses
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -27,7 +27,7 @@ TABLES = ("table_2", "table_3a", "table_3b", "table_3c", "table_4", "table_5a", 
 PUBLISHED = {"table_7": "cityscapes", "table_8": "camvid", "table_9": "cocostuff"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Row:
     """One row of a table: what to build and train, and what the paper printed (Tables 2 to 6: Cityscapes, val)."""
 
@@ -50,8 +50,13 @@ class Row:
 def table(name: str) -> list[Row]:
     """The rows of one ablation table in the paper's order; ValueError with near matches for an unknown name."""
     choose("table", name, TABLES)
+    return [_row(name, line) for line in lines(name)]
+
+
+def lines(name: str) -> list[dict[str, str]]:
+    """A file in `tables/`, line by line."""
     with (TABLES_FOLDER / f"{name}.csv").open(newline="", encoding="utf-8") as file:
-        return [_row(name, line) for line in csv.DictReader(file)]
+        return list(csv.DictReader(file))
 
 
 def row(id: str) -> Row:
@@ -69,8 +74,7 @@ def claims() -> list[dict[str, str]]:
 
     `said` is where, with the words where there are any; "Table ..." is read off the numbers.
     """
-    with (TABLES_FOLDER / "claims.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return lines("claims")
 
 
 def published(name: str) -> pd.DataFrame:
@@ -98,7 +102,7 @@ def _own(name: str, row: Row, line: dict[Any, Any]) -> Row:
         return row
     own: dict[str, Any] = {"table": name, "name": f"{row.name}_{elsewhere}", "label": line["method"]}
     own |= {"miou": line["miou"], "gflops": math.nan, "base": row.id, "pretrained_on": elsewhere}
-    return dataclasses.replace(row, **own)
+    return replace(row, **own)
 
 
 def _row(name: str, line: dict[str, str]) -> Row:
@@ -142,102 +146,27 @@ BASES = {
 # Scales. "paper" is Section 5 of the paper, Training and Inference; "long" teaches enough to believe, in about an hour
 # a row on two CPU cores; "short" teaches within minutes; "smoke" only shows that everything runs. "short" was
 # chosen for the embedded scenes, and "long" for CamVid, on images that no table is tested on
-# (`results/records/recipes.csv`). "long" of the embedded scenes is their "short" with more of everything; the other
-# data sets have sizes of their own, and their recipes are untested.
+# (`results/records/recipes.csv`). "long" of the embedded scenes is their "short" with more of everything; Cityscapes
+# has the same at four times the size, COCO-Stuff sizes of its own, and their recipes are untested.
+# In few iterations AdamW learns more; so do crops of half a picture at scales at which they show much of it: scenes are
+# seen so large that the Detail Branch alone, which sees 163 pixels, is short of context. CamVid has the size of the
+# tutorial's files, and is tested at a multiple of 32, the deepest stride: otherwise the Semantic Branch lies askew.
 SCALES = ("smoke", "short", "long", "paper")
-
-CITYSCAPES = TrainConfig(
-    iterations=150_000,
-    image_size=(1024, 2048),
-    crop=(1024, 2048),
-    input_size=(512, 1024),
-    test_size=(512, 1024),
-)
-COCOSTUFF = TrainConfig(
-    iterations=20_000,
-    image_size=None,
-    crop=(640, 640),
-    input_size=(640, 640),
-    test_size=(640, 640),
-    protocol="padded",
-    test_split="test",
-    weight_decay=1e-4,
-)
-CAMVID = TrainConfig(
-    iterations=10_000,
-    image_size=(720, 960),
-    crop=(720, 960),
-    input_size=(720, 960),
-    test_size=(720, 960),
-    train_split="train+val",
-    test_split="test",
-)
-# In few iterations AdamW learns more; so do crops of half a picture at scales at which they show much of it.
-FEW: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-2}
-SHORT: dict[str, Any] = {**FEW, "batch": 4, "warmup": 30}
-LONG: dict[str, Any] = {**FEW, "batch": 8, "warmup": 200}
-FROM_HALF = (0.5, 0.75, 1.0)  # random scales for crops of half a picture
-SCENES: dict[str, Any] = {  # seen so large that the Detail Branch alone, which sees 163 pixels, is short of context
-    "image_size": (256, 512),
-    "crop": (128, 256),
-    "input_size": (128, 256),
-    "test_size": (256, 512),
-}
-HALF: dict[str, Any] = {**SCENES, "image_size": (1024, 2048), "crop": (512, 1024)}  # the same of Cityscapes, untested
-FILES: dict[str, Any] = {  # CamVid in the size of the tutorial's files
-    "image_size": (360, 480),
-    "crop": (128, 160),
-    "input_size": (128, 160),
-    "test_size": (384, 512),  # a multiple of 32, the deepest stride: otherwise the Semantic Branch lies askew
-    "scales": (*FROM_HALF, 1.25),
-}
-SQUARES: dict[str, Any] = {"crop": (320, 320), "input_size": (320, 320), "scales": (0.75, 1.0, 1.25)}  # untested
-RECIPES = {
-    ("cityscapes", "paper"): CITYSCAPES,
-    ("cityscapes", "long"): replace(CITYSCAPES, iterations=4_000, scales=(*FROM_HALF, 1.25), **HALF, **LONG),
-    ("cityscapes", "short"): replace(CITYSCAPES, iterations=300, scales=FROM_HALF, **HALF, **SHORT),
-    ("streets", "paper"): CITYSCAPES,
-    ("streets", "long"): replace(CITYSCAPES, iterations=4_000, scales=(*FROM_HALF, 1.25), **SCENES, **LONG),
-    ("streets", "short"): replace(
-        CITYSCAPES, iterations=300, scales=FROM_HALF, train_images=400, test_images=100, **SCENES, **SHORT
-    ),
-    ("camvid", "paper"): CAMVID,
-    ("camvid", "long"): replace(CAMVID, iterations=5_000, **FILES, **SHORT | {"warmup": 100}),
-    ("camvid", "short"): replace(CAMVID, iterations=500, **FILES, **SHORT),
-    ("cocostuff", "paper"): COCOSTUFF,
-    ("cocostuff", "long"): replace(COCOSTUFF, iterations=2_000, **SQUARES, **LONG),
-    ("cocostuff", "short"): replace(COCOSTUFF, iterations=400, **SQUARES, **SHORT),
-}
-SMOKE: dict[str, Any] = {
-    "iterations": 6,
-    "image_size": (128, 256),
-    "crop": (128, 256),
-    "input_size": (64, 128),
-    "test_size": (64, 128),
-    "train_images": 8,
-    "test_images": 4,
-    "protocol": "paper",
-    "batch": 4,
-    "lr": 1e-2,
-}
+RECIPES = {(line["dataset"], line["scale"]): TrainConfig(**_fields(TrainConfig, line)) for line in lines("recipes")}
 
 
 def recipe(dataset: str, scale: str) -> TrainConfig:
     """How a data set is trained at a scale; ValueError with near matches for unknown names."""
     info = describe(dataset)
     choose("scale", scale, SCALES)
-    recipes = RECIPES if info.size is None else _recipes_of(info, info.size)
-    if scale == "smoke":
-        return dataclasses.replace(recipes[dataset, "paper"], **SMOKE)  # every data set has the paper's
-    return recipes[dataset, scale]
+    return RECIPES[dataset, scale] if info.size is None else _own_recipe(info, info.size, scale)
 
 
-def _recipes_of(info: DatasetInfo, size: Size) -> dict[tuple[str, str], TrainConfig]:
-    """Recipes for your own data: those of CamVid, at the size of your images, with crops of half of it; untested."""
-    half = (max(32, size[0] // 64 * 32), max(32, size[1] // 64 * 32))  # the deepest stride is 32
-    whole: dict[str, Any] = {"image_size": size, "crop": size, "input_size": size, "test_size": size}
-    cut: dict[str, Any] = {**whole, "crop": half, "input_size": half}
-    changes = {"paper": whole, "long": cut, "short": cut}
+def _own_recipe(info: DatasetInfo, size: Size, scale: str) -> TrainConfig:
+    """A recipe for your own data: CamVid's, at the size of your images, with crops of half of it; untested."""
     splits: dict[str, Any] = {"train_split": "train", "test_split": "val" if "val" in info.splits else "test"}
-    of_camvid = {scale: RECIPES["camvid", scale] for scale in changes}
-    return {(info.name, scale): replace(of_camvid[scale], **splits, **changes[scale]) for scale in changes}
+    if scale == "smoke":
+        return replace(RECIPES["camvid", scale], **splits)
+    half = (max(32, size[0] // 64 * 32), max(32, size[1] // 64 * 32))  # the deepest stride is 32
+    crop = size if scale == "paper" else half
+    return replace(RECIPES["camvid", scale], image_size=size, crop=crop, input_size=crop, test_size=size, **splits)

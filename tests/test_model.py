@@ -15,7 +15,7 @@ from bisenet.files import write_safetensors
 from bisenet.looking.architecture import ALTERNATIVES
 from bisenet.model import BOOSTER_POSITIONS, BackboneBranch, BiSeNetV2, ModelConfig
 from bisenet.readings import PAPER, READINGS, Reading
-from bisenet.runs import imagenet
+from bisenet.runs import transfer
 
 THIN = ModelConfig(
     num_classes=5, width=0.25, booster=BOOSTER_POSITIONS, reading=dataclasses.replace(PAPER, head_channels=8)
@@ -112,10 +112,10 @@ def test_backbones_have_the_strides_of_our_branch(backbone: str) -> None:
 def test_imagenet_weights_end_where_they_belong(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run stage by stage, a branch gives what torchvision's network gives before its classifier."""
     published = models.get_model(backbone).eval()
-    monkeypatch.setattr(imagenet, "imagenet_weights", lambda name: tmp_path / "weights.pth")
+    monkeypatch.setattr(transfer, "imagenet_weights", lambda name: tmp_path / "weights.pth")
     torch.save(published.state_dict(), tmp_path / "weights.pth")
     branch = BackboneBranch(ModelConfig(backbone=backbone)).eval()
-    imagenet.load_imagenet(branch, backbone)
+    transfer.load_imagenet(branch, backbone)
     last = {"resnet18": "layer4", "shufflenet_v2_x1_5": "conv5", "mobilenet_v2": "features"}[backbone]
     seen: list[torch.Tensor] = []
     published.get_submodule(last).register_forward_hook(lambda module, inputs, output: seen.append(output))

@@ -17,7 +17,7 @@ from bisenet.data.cocostuff import CocoStuff
 from bisenet.data.info import FilePairs, distinct_colours
 from bisenet.data.pictures import read_image
 from bisenet.data.places import work_folder
-from bisenet.data.rendered import Streets
+from bisenet.data.streets import Streets
 from bisenet.dataset import DatasetInfo, PairDataset
 
 __all__ = ["DATASETS", "describe", "open_dataset", "palette", "read_image"]

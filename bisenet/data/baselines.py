@@ -31,9 +31,7 @@ def _pixels(pairs: Sequence[Pair], num_classes: int) -> tuple[np.ndarray, np.nda
     return codes[labels < num_classes], labels[labels < num_classes]
 
 
-def by_patch(
-    taught: Sequence[Pair], asked: Sequence[Pair], num_classes: int, *, each: int = 4000, iterations: int = 600
-) -> np.ndarray:
+def by_patch(taught: Sequence[Pair], asked: Sequence[Pair], num_classes: int, *, each: int = 4000) -> np.ndarray:
     """Confusion matrix (K, K) on random patches of `asked`, of a network of two layers that sees 7x7 pixels.
 
     It is trained on `each` random patches of every pair in `taught`, with seed 0.
@@ -44,7 +42,7 @@ def by_patch(
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(3 * SIDE**2, 128), nn.ReLU(), nn.Linear(128, num_classes))
         optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-        for _ in range(iterations):
+        for _ in range(600):
             chosen = torch.randint(len(seen), (2048,))
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(seen[chosen]), labels[chosen]).backward()

@@ -53,14 +53,8 @@ class Survey:
         return f"{self.images} images, brightest pixel {self.brightest} of 255; {_few(shares)}; void {void:.1f} %"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Seen:
-    """One pair: its pixels by id, what is wrong with it, and doubts by their kind."""
-
-    pixels: np.ndarray
-    brightest: int
-    fault: str = ""
-    doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+# Of one pair: its pixels by id, its brightest, what is wrong with it ("" for nothing), and doubts by their kind.
+Seen = tuple[np.ndarray, int, str, Mapping[str, str]]
 
 
 def survey(
@@ -76,28 +70,24 @@ def survey(
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         seen = list(watch(pool.map(lambda index: _look(dataset, index, largest), indices)))
-    doubts = defaultdict(list)
-    for kind, doubt in (item for one in seen for item in one.doubts.items()):
-        doubts[kind].append(doubt)
-    found = Survey(
-        dataset.info.classes,
-        len(seen),
-        np.sum([one.pixels for one in seen], axis=0),
-        max(one.brightest for one in seen),
-        [one.fault for one in seen if one.fault],
-        [of_kind[0] + (f" ({len(of_kind)} such files)" if len(of_kind) > 1 else "") for of_kind in doubts.values()],
-    )
+    pixels, brightest, faults, doubts = zip(*seen, strict=True)
+    kinds = defaultdict(list)
+    for kind, doubt in (item for of_one in doubts for item in of_one.items()):
+        kinds[kind].append(doubt)
+    lines = [of_kind[0] + (f" ({len(of_kind)} such files)" if len(of_kind) > 1 else "") for of_kind in kinds.values()]
+    counts, wrong = np.sum(pixels, axis=0), list(filter(None, faults))
+    found = Survey(dataset.info.classes, len(seen), counts, max(brightest), wrong, lines)
     return _with_all(found, whole=len(seen) == len(dataset), complete=dataset.complete)
 
 
-def _look(dataset: FilePairs, index: int, largest: Size | None) -> _Seen:
+def _look(dataset: FilePairs, index: int, largest: Size | None) -> Seen:
     (path, label_path) = dataset.pairs[index]
     if not label_path.is_file():
-        return _Seen(np.zeros(256, np.int64), 0, f"{path} has no labels: {label_path} is not there")
+        return np.zeros(256, np.int64), 0, f"{path} has no labels: {label_path} is not there", {}
     try:
         image, labels = dataset.load(index)
     except (ValueError, OSError) as error:
-        return _Seen(np.zeros(256, np.int64), 0, str(error))
+        return np.zeros(256, np.int64), 0, str(error), {}
     height, width = image.shape[:2]
     pixels, brightest = np.bincount(labels.ravel(), minlength=256), int(image.max())
     fault, doubts = "", {}
@@ -113,7 +103,7 @@ def _look(dataset: FilePairs, index: int, largest: Size | None) -> _Seen:
     elif pixels[IGNORE] and np.count_nonzero(pixels) == 2:
         only = dataset.info.classes[int(pixels[:IGNORE].argmax())]
         doubts["single"] = f"{label_path}: all is {only!r} or void, as where an object is saved as 255"
-    return _Seen(pixels, brightest, fault, doubts)
+    return pixels, brightest, fault, doubts
 
 
 def _turned(path: Path) -> int:

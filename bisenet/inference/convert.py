@@ -5,7 +5,8 @@ names and shapes of its tensors, never by its own name, and read without running
 serve training only and are left behind.
 """
 
-import dataclasses
+import csv
+import functools
 import pickle
 import re
 import warnings
@@ -21,87 +22,9 @@ from bisenet.data import DATASETS
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.readings import READINGS
 
-# Their names to ours, the first that matches; `conv` and `bn` at the end become the places 0 and 1 of a `ConvBN`.
-COINCHEUNG = (
-    (r"detail\.S(\d)\.", r"detail.stage\1."),
-    (r"segment\.S1S2\.", r"semantic.stage2."),
-    (r"segment\.S5_5\.bn\.", r"semantic.stage5_5.norm."),
-    (r"segment\.S5_5\.conv_gap\.", r"semantic.stage5_5.embed."),
-    (r"segment\.S5_5\.conv_last\.", r"semantic.stage5_5.out."),
-    (r"segment\.S(\w+)\.(\d)\.conv1\.", r"semantic.stage\1.\2.main.0."),
-    (r"segment\.S(\w+)\.(\d)\.dwconv1?\.", r"semantic.stage\1.\2.main.1."),
-    (r"segment\.S(\w+)\.(\d)\.dwconv2\.", r"semantic.stage\1.\2.main.2."),
-    (r"segment\.S(\w+)\.0\.conv2\.", r"semantic.stage\1.0.main.3."),
-    (r"segment\.S(\w+)\.(\d)\.conv2\.", r"semantic.stage\1.\2.main.2."),
-    (r"segment\.S(\w+)\.0\.shortcut\.([01])\.", r"semantic.stage\1.0.shortcut.0.\2."),
-    (r"segment\.S(\w+)\.0\.shortcut\.2\.", r"semantic.stage\1.0.shortcut.1.0."),
-    (r"segment\.S(\w+)\.0\.shortcut\.3\.", r"semantic.stage\1.0.shortcut.1.1."),
-    (r"bga\.left1\.2\.", r"aggregation.detail_keep.1."),
-    (r"bga\.left1\.", r"aggregation.detail_keep.0."),
-    (r"bga\.left2\.", r"aggregation.detail_down.0."),
-    (r"bga\.right1\.", r"aggregation.semantic_up."),
-    (r"bga\.right2\.2\.", r"aggregation.semantic_keep.1."),
-    (r"bga\.right2\.", r"aggregation.semantic_keep.0."),
-    (r"bga\.conv\.", r"aggregation.out."),
-    (r"head\.conv\.", r"head.conv."),
-    (r"head\.conv_out\.1\.", r"head.classifier."),
-)
-MMSEGMENTATION = (
-    (r"backbone\.detail\.detail_branch\.0\.", r"detail.stage1."),
-    (r"backbone\.detail\.detail_branch\.1\.", r"detail.stage2."),
-    (r"backbone\.detail\.detail_branch\.2\.", r"detail.stage3."),
-    (r"backbone\.semantic\.stage1\.conv_first\.", r"semantic.stage2.conv."),
-    (r"backbone\.semantic\.stage1\.convs\.", r"semantic.stage2.left."),
-    (r"backbone\.semantic\.stage1\.fuse_last\.", r"semantic.stage2.fuse."),
-    (r"backbone\.semantic\.stage4_CEBlock\.gap\.1\.", r"semantic.stage5_5.norm."),
-    (r"backbone\.semantic\.stage4_CEBlock\.conv_gap\.", r"semantic.stage5_5.embed."),
-    (r"backbone\.semantic\.stage4_CEBlock\.conv_last\.", r"semantic.stage5_5.out."),
-    (r"backbone\.semantic\.stage2\.", r"semantic.stage3."),
-    (r"backbone\.semantic\.stage3\.", r"semantic.stage4."),
-    (r"backbone\.semantic\.stage4\.", r"semantic.stage5_4."),
-    (r"backbone\.bga\.detail_dwconv\.0\.depthwise_conv\.", r"aggregation.detail_keep.0."),
-    (r"backbone\.bga\.detail_dwconv\.0\.pointwise_conv\.conv\.", r"aggregation.detail_keep.1."),
-    (r"backbone\.bga\.detail_down\.", r"aggregation.detail_down."),
-    (r"backbone\.bga\.semantic_conv\.0\.", r"aggregation.semantic_up."),
-    (r"backbone\.bga\.semantic_dwconv\.0\.depthwise_conv\.", r"aggregation.semantic_keep.0."),
-    (r"backbone\.bga\.semantic_dwconv\.0\.pointwise_conv\.conv\.", r"aggregation.semantic_keep.1."),
-    (r"backbone\.bga\.conv\.", r"aggregation.out."),
-    (r"decode_head\.convs\.0\.", r"head.conv."),
-    (r"decode_head\.conv_seg\.", r"head.classifier."),
-)
-# And, of mmsegmentation, within a gather-and-expansion layer.
-LAYER = (
-    (r"\.conv1\.", r".main.0."),
-    (r"\.dwconv\.0\.", r".main.1."),
-    (r"\.dwconv\.1\.", r".main.2."),
-    (r"\.0\.conv2\.0\.", r".0.main.3."),
-    (r"\.conv2\.0\.", r".main.2."),
-    (r"\.shortcut\.0\.depthwise_conv\.", r".shortcut.0."),
-    (r"\.shortcut\.0\.pointwise_conv\.", r".shortcut.1."),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """`reading` is its name in `bisenet.readings`; `mark` a tensor that each such file has; `head` the classifier."""
-
-    reading: str
-    mark: str
-    head: str
-    auxiliary: str
-    names: tuple[tuple[str, str], ...]
-
-
-KINDS = (
-    Kind("coincheung", "detail.S1.0.conv.weight", "head.conv_out.1.weight", "aux", COINCHEUNG),
-    Kind(
-        reading="mmsegmentation",
-        mark="backbone.detail.detail_branch.0.0.conv.weight",
-        head="decode_head.conv_seg.weight",
-        auxiliary="auxiliary_head.",
-        names=MMSEGMENTATION,
-    ),
-)
+AUXILIARY = {"coincheung": "aux", "mmsegmentation": "auxiliary_head."}  # how names of heads for training begin
+NAMES_FILE = Path(__file__).parents[1] / "tables" / "public_names.csv"
+MARK, HEAD = "detail.stage1.0.0.weight", "head.classifier.weight"
 # By the number of classes what CoinCheung trained on: the data set, and its mean and deviation.
 COINCHEUNG_DATA: dict[int, tuple[str, Normalisation]] = {
     19: ("cityscapes", ((0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115))),
@@ -122,13 +45,13 @@ def convert(
     """
     content = _loaded(Path(path))
     kind, tensors = _recognised(path, content)
-    num_classes = len(tensors[kind.head])
+    num_classes = len(tensors[HEAD])
     named, names = _class_names(path, kind, content, num_classes, tuple(classes))
     data, (mean, std) = _normalisation(path, kind, num_classes, normalisation)
-    network = BiSeNetV2(ModelConfig(num_classes, booster=(), reading=READINGS[kind.reading], mean=mean, std=std))
-    network.load_state_dict(_fitting(path, network, _renamed(kind, tensors)))
+    network = BiSeNetV2(ModelConfig(num_classes, booster=(), reading=READINGS[kind], mean=mean, std=std))
+    network.load_state_dict(_fitting(path, network, tensors))
     network.classes = names
-    found = f"{kind.reading}, {num_classes} classes ({named}), mean and deviation {data}"
+    found = f"{kind}, {num_classes} classes ({named}), mean and deviation {data}"
     return network.eval(), found
 
 
@@ -152,22 +75,32 @@ def _loaded(path: Path) -> Any:
         ) from error
 
 
-def _recognised(path: str | Path, content: Any) -> tuple[Kind, dict[str, Tensor]]:
-    """The kind of a checkpoint and its tensors by their names, without the prefix of a parallel wrapper."""
+@functools.cache
+def _names() -> dict[str, dict[str, str]]:
+    """By implementation, named as its reading, what it calls each module and what that is called here."""
+    with NAMES_FILE.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return {kind: {line[kind]: line["ours"] for line in lines} for kind in AUXILIARY}
+
+
+def _recognised(path: str | Path, content: Any) -> tuple[str, dict[str, Tensor]]:
+    """The kind of a checkpoint and its tensors of inference by our names; one that we do not know stays as it is."""
     found = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(found, Mapping) or not found:
         raise ValueError(f"{path} holds a {type(content).__name__} and no tensors by name: it is no checkpoint")
     _check_flat(path, found)
-    tensors = {str(name).removeprefix("module."): value for name, value in found.items()}
-    for kind in KINDS:
-        if kind.mark in tensors and kind.head in tensors and tensors[kind.head].ndim == 4:
-            return kind, tensors
-        if kind.mark in tensors:
-            older = any(name.startswith("head.conv_out.") for name in tensors)
-            raise ValueError(f"{path} is {OLDER}" if older else f"{path} has no {kind.head}: a network without a head")
-    if "head.classifier.weight" in tensors:
+    theirs = {str(name).removeprefix("module."): value for name, value in found.items()}  # of a parallel wrapper
+    if HEAD in theirs:
         raise ValueError(f"{path} has the names of this package: if it is a file of BiSeNetV2.save, give it as it is")
-    some = ", ".join(list(tensors)[:3])
+    for kind, names in _names().items():
+        parts = [name.rpartition(".") for name in theirs if not name.startswith(AUXILIARY[kind])]
+        tensors = {f"{names.get(part, part)}{dot}{last}": theirs[f"{part}{dot}{last}"] for part, dot, last in parts}
+        if HEAD in tensors and tensors[HEAD].ndim == 4:
+            return kind, tensors
+        if MARK in tensors:
+            older = any(name.startswith("head.conv_out.") for name in theirs)
+            raise ValueError(f"{path} is {OLDER}" if older else f"{path} has no classifier: a network without a head")
+    some = ", ".join(list(theirs)[:3])
     raise ValueError(
         f"{path} is of another network: it holds {some}, ...; known are BiSeNet V2 of CoinCheung and mmsegmentation"
     )
@@ -189,26 +122,6 @@ def _check_flat(path: str | Path, found: Mapping[Any, Any]) -> None:
             raise ValueError(f"{path}: {name} is {value.dtype}, {value.layout}; weights must be floating point, dense")
 
 
-def _renamed(kind: Kind, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of inference by our names, floating point as float32."""
-    return {
-        _our_name(name, kind): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-        if not name.startswith(kind.auxiliary)
-    }
-
-
-def _our_name(name: str, kind: Kind) -> str:
-    """One of theirs by our name; a name that we do not know stays as it is."""
-    for theirs, ours in kind.names:
-        name, changed = re.subn(f"^{theirs}", ours, name)
-        if changed:
-            break
-    for part, place in LAYER if kind.reading == "mmsegmentation" else ():
-        name = re.sub(part, place, name)
-    return re.sub(r"\.bn\.(?=\w+$)", ".1.", re.sub(r"\.conv\.(?=\w+$)", ".0.", name))
-
-
 def _fitting(path: str | Path, network: BiSeNetV2, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, and the counters of batch normalisation, which have no effect here, where they are missing."""
     wanted = network.state_dict()
@@ -222,13 +135,13 @@ def _fitting(path: str | Path, network: BiSeNetV2, tensors: Mapping[str, Tensor]
         if tensors[name].shape != value.shape:
             found, rule = tuple(tensors[name].shape), tuple(value.shape)
             raise ValueError(f"{path} is of a network that differs: {name} is {found}, it must be {rule}")
-        if not tensors[name].isfinite().all():
+        if not tensors[name].float().isfinite().all():
             raise ValueError(f"{path} is damaged: {name} holds numbers that are not finite")
     return dict(tensors)
 
 
 def _class_names(
-    path: str | Path, kind: Kind, content: Mapping[str, Any], num_classes: int, given: tuple[str, ...]
+    path: str | Path, kind: str, content: Mapping[str, Any], num_classes: int, given: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
     """Where the names of the classes are from, and the names."""
     if given:
@@ -241,19 +154,19 @@ def _class_names(
     of_file = meta.get("CLASSES") or (newer.get("classes") if isinstance(newer, Mapping) else ())
     if isinstance(of_file, (list, tuple)) and len(of_file) == num_classes:
         return "names from the file", tuple(map(str, of_file))
-    data = COINCHEUNG_DATA.get(num_classes, ("",))[0] if kind.reading == "coincheung" else ""
+    data = COINCHEUNG_DATA.get(num_classes, ("",))[0] if kind == "coincheung" else ""
     if data in DATASETS:
         return f"taken for those of {data}", DATASETS[data].classes
     return "without names, which --classes gives", ()
 
 
 def _normalisation(
-    path: str | Path, kind: Kind, num_classes: int, given: Normalisation | None
+    path: str | Path, kind: str, num_classes: int, given: Normalisation | None
 ) -> tuple[str, Normalisation]:
     """Whose mean and deviation these are, and both."""
     if given:
         return "as given", given
-    if kind.reading == "mmsegmentation":
+    if kind == "mmsegmentation":
         return "of ImageNet", (MEAN, STD)
     if num_classes not in COINCHEUNG_DATA:
         known = ", ".join(f"{number} ({data})" for number, (data, _) in COINCHEUNG_DATA.items())

@@ -42,10 +42,6 @@ class Engine:
     packages: tuple[str, ...] = ()
     extra: str = ""
 
-    def missing(self) -> list[str]:
-        """Packages that are not installed."""
-        return [name for name in self.packages if importlib.util.find_spec(name) is None]
-
 
 _OF_TORCH = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp16")}
 ENGINES = {
@@ -67,7 +63,7 @@ def why_not(name: str, precision: str, device: torch.device) -> str:
     if precision not in engine.precisions[device.type]:
         known = ", ".join(engine.precisions[device.type])
         return f"engine {name!r} computes on {device.type} in {known}, not in {precision!r}"
-    if missing := engine.missing():
+    if missing := [package for package in engine.packages if importlib.util.find_spec(package) is None]:
         return f"engine {name!r} needs {', '.join(missing)}: pip install -e '.[{engine.extra}]'"
     if precision == "bf16" and device.type == "cpu" and not cpu_computes_in_bf16():
         return "this CPU does not compute in bf16; emulated it is slower than fp32"
@@ -105,7 +101,9 @@ def _started(network: nn.Module, example: Tensor, name: str, precision: str, cal
         return _openvino(network, example, precision, calibration)
     if name == "onnxruntime":
         return _onnxruntime(network, example)
-    network = _cast(network, precision)
+    network = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    if precision in DTYPES:
+        network = _InPrecision(network, DTYPES[precision])
     if name == "tensorrt":
         return _tensorrt(network, example)
     return _inference(compiled(network) if name == "compile" else network, example.device, precision)
@@ -164,16 +162,11 @@ class _InPrecision(nn.Module):
 
     def __init__(self, network: nn.Module, dtype: torch.dtype):
         super().__init__()
-        self.network = copy.deepcopy(network).to(dtype)
+        self.network = network.to(dtype)
         self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x.to(self.dtype) if x.is_floating_point() else x).float()
-
-
-def _cast(network: nn.Module, precision: str) -> nn.Module:
-    of_type = _InPrecision(network, DTYPES[precision]) if precision in DTYPES else network
-    return copy.deepcopy(of_type).to(memory_format=torch.channels_last)
 
 
 def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precision: str) -> Runner:

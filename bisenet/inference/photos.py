@@ -8,7 +8,6 @@ written under a temporary name and renamed when it is whole; of a file that cann
 import itertools
 import queue
 import sys
-import tempfile
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from bisenet.data import read_image
 from bisenet.data.pictures import PICTURES
+from bisenet.data.places import check_writable
 from bisenet.files import first_line, replacing
 from bisenet.inference import videos
 from bisenet.inference.videos import Frame
@@ -77,16 +77,13 @@ def frames(path: Path) -> Iterator[Frame]:
         yield from videos.decoded(path)
     elif path.suffix.lower() in PICTURES:
         yield Frame(read_image(path, upright=True))
-        _say_if_several(path)
+        with Image.open(path) as picture:
+            count = getattr(picture, "n_frames", 1)
+        if count > 1 and picture.format != "MPO":  # of which cameras make previews, and pairs for two eyes
+            only = f"it holds {count} pictures, only the first is segmented; save them apart"
+            warnings.warn(f"{path}: {only}", stacklevel=2)
     else:
         raise ValueError(f"{path}: by its name neither a picture nor a video; the names end with {_suffixes()}")
-
-
-def _say_if_several(path: Path) -> None:
-    with Image.open(path) as picture:
-        count = getattr(picture, "n_frames", 1)
-    if count > 1 and picture.format != "MPO":  # of which cameras make previews, and pairs for two eyes
-        warnings.warn(f"{path}: it holds {count} pictures, only the first is segmented; save them apart", stacklevel=2)
 
 
 def coloured(classes: np.ndarray, palette: np.ndarray) -> Image.Image:
@@ -137,13 +134,6 @@ def check(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path,
 
     For those who want to know before a network is loaded; raises as `segment` does.
     """
-    found = _targets(files, out, laid_over)
-    _make_writable(out)
-    return found
-
-
-def _targets(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """Where the result of each file goes; the files without a place, with the reason."""
     targets: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
     failed = {}
@@ -156,15 +146,8 @@ def _targets(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Pa
             failed[path] = f"its result would replace that of {taken[target]}, {target}; give it another folder"
         else:
             targets[path], taken[target] = target, path
+    check_writable(out)
     return targets, failed
-
-
-def _make_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise OSError(f"cannot write to the folder {out} ({error.strerror}); name another one") from error
 
 
 def _progress(files: Iterable[Path]) -> "tqdm[Any]":

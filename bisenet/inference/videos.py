@@ -32,17 +32,6 @@ class Frame(NamedTuple):
     aspect: Fraction = Fraction(1)  # the width of a pixel by its height
 
 
-class _Ends(NamedTuple):
-    """What was decoded, and what the file says of it; in seconds."""
-
-    begin: Fraction
-    end: Fraction
-    lasts: Fraction  # the last picture
-    torn: bool
-    own: Fraction | None  # when the pictures end, if the file says so
-    whole: Fraction  # when pictures and sound end
-
-
 class About(NamedTuple):
     """What a video says of itself: frames a second, the mean if that changes; its unit of time; how many frames."""
 
@@ -107,13 +96,17 @@ def decoded(path: Path) -> Iterator[Frame]:
                 lasts = frame.duration * frame.time_base if frame.duration else 1 / _rate(stream)
                 time = end if frame.pts is None else frame.pts * frame.time_base
                 end = time + lasts
-                yield Frame(_upright(frame), time - starts, lasts, _aspect(stream, frame.rotation))
-        _check_end(path, _Ends(begin, end, lasts, torn, _own_end(stream), _end(container)))
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                yield Frame(np.ascontiguousarray(upright), time - starts, lasts, _aspect(stream, frame.rotation))
+        _check_end(path, begin, end, lasts, torn, stream)
 
 
-def _check_end(path: Path, pictures: _Ends) -> None:
-    """Whether the pictures are all that there were: by what the file says of them, or if it does not, of itself."""
-    begin, end, lasts, torn, own, whole = pictures
+def _check_end(path: Path, begin: Fraction, end: Fraction, lasts: Fraction, torn: bool, stream: Any) -> None:
+    """Whether the pictures are all that there were: by what the file says of them, or if it does not, of itself.
+
+    They were decoded from `begin` to `end`, in seconds, the last of them `lasts`, and `torn` says if any was damaged.
+    """
+    own, whole = _own_end(stream), _end(stream.container)
     stated, allowed = (whole, MISSING_OF_ALL) if own is None else (own, max(MISSING, 2 * lasts))
     if torn and own is not None:
         allowed = lasts / 2  # what is torn in the middle still ends in time
@@ -126,10 +119,6 @@ def _check_end(path: Path, pictures: _Ends) -> None:
         warnings.warn(f"{path}: the pictures end {told}; the result is kept", stacklevel=2)
     elif torn:
         warnings.warn(f"{path}: parts of this video are damaged; the result is kept, look at it", stacklevel=2)
-
-
-def _upright(frame: Any) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 def _aspect(stream: Any, rotation: float) -> Fraction:

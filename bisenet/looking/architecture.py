@@ -18,7 +18,6 @@ CONV, DEPTHWISE, RESAMPLE = "convolution", "depth-wise", "resampling"
 POINTWISE, BLOCK = "element by element", "block of layers"
 COLOURS = {CONV: "#A6D5F2", DEPTHWISE: "#8FD1BE", RESAMPLE: "#F6D08A", POINTWISE: "#E4E4E4", BLOCK: "#E8BFD5"}
 
-Point = tuple[float, float]
 Shape = tuple[int, ...]  # (C, H, W)
 Step = tuple[str, str, Shape]  # what stands in a box, its kind, the shape that comes in
 
@@ -167,7 +166,8 @@ def table(model: BiSeNetV2) -> pd.DataFrame:
     traced, cost = trace(model), paper_cost(model).by_module
     names = {module: name for name, module in traced.model.named_modules()}
     lines = []
-    for stage, module in _stages(traced.model):
+    head = traced.model.head
+    for stage, module in [*stages(traced.model).items(), ("head", head.conv), ("head", head.classifier)]:
         for (*layer, size), equal in itertools.groupby(_layers(module), lambda each: _line(traced, each)):
             run = list(equal)
             parameters = sum(parameter.numel() for each in run for parameter in each.parameters())
@@ -176,12 +176,11 @@ def table(model: BiSeNetV2) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS).set_index("stage")
 
 
-def _stages(model: BiSeNetV2) -> list[tuple[str, nn.Module]]:
-    """All stages that take part in inference, named as in `BiSeNetV2.features`, and the two layers of the head."""
-    branches = {"detail.": model.detail, "": model.semantic}
-    stages = [(at + n, m) for at, branch in branches.items() if branch is not None for n, m in branch.named_children()]
-    merged: list[tuple[str, nn.Module]] = [("aggregation", model.aggregation), ("refinement", model.refinement)]
-    return [*stages, *merged, ("head", model.head.conv), ("head", model.head.classifier)]
+def stages(model: BiSeNetV2) -> dict[str, nn.Module]:
+    """The stages that take part in inference, but the head, by their names in `BiSeNetV2.features`."""
+    detail = {} if model.detail is None else {f"detail.{name}": m for name, m in model.detail.named_children()}
+    semantic = {} if model.semantic is None else dict(model.semantic.named_children())
+    return {**detail, **semantic, "aggregation": model.aggregation, "refinement": model.refinement}
 
 
 def _line(traced: Traced, layer: Any) -> tuple[str | int, ...]:

@@ -15,33 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 from torch import nn
 
-from bisenet.looking.architecture import (
-    BLOCK,
-    COLOURS,
-    POINTWISE,
-    RESAMPLE,
-    Point,
-    Shape,
-    Step,
-    Traced,
-    expansion_of,
-    shape_text,
-    stage_steps,
-    trace,
-)
-from bisenet.model import (
-    BilateralGuidedAggregation,
-    BiSeNetV2,
-    ContextEmbedding,
-    GatherExpansion,
-    PublicBoosterHead,
-    Stem,
-)
+from bisenet.looking import architecture
+from bisenet.looking.architecture import BLOCK, COLOURS, POINTWISE, RESAMPLE, Shape, Traced, expansion_of, shape_text
+from bisenet.model import BilateralGuidedAggregation, BiSeNetV2, ContextEmbedding, GatherExpansion, Stem
 
 # --- how it is drawn ------------------------------------------------------------------------------------------------
 
 PITCH = 0.75  # inches from a box to the next one below
 DARK = "#444444"
+
+Point = tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +78,11 @@ class Sheet:
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
         self.axes.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": 7.5, **style})
 
-    def start(self, x: float, title: str, shape: Shape, y: float = 0.25) -> Box:
+    def start(self, x: float, title: str, shape: Shape) -> Box:
         """A title, and below it the shape that comes in, where arrows begin."""
-        self.text(x, y, title, fontweight="bold")
-        self.text(x, y + 0.2, shape_text(shape))
-        return Box(x, y + 0.2, 0, 0.2)
+        self.text(x, 0.25, title, fontweight="bold")
+        self.text(x, 0.45, shape_text(shape))
+        return Box(x, 0.45, 0, 0.2)
 
     def end(self, last: Box, shape: Shape) -> None:
         """An arrow to the shape that comes out."""
@@ -120,7 +103,7 @@ class Sheet:
         bends = [] if above.x == below.x else [(above.x, level), (below.x, level)]
         self.line(above.bottom, *bends, below.top, label=label)
 
-    def column(self, above: Box, x: float, y: float, steps: Sequence[Step], turn: float = 0.17) -> Box:
+    def column(self, above: Box, x: float, y: float, steps: Sequence[architecture.Step], turn: float = 0.17) -> Box:
         """Boxes below each other at x, the first at y, with an arrow from `above`; gives the last."""
         for text, kind, shape in steps:
             below = self.box(x, y, text, kind)
@@ -147,7 +130,7 @@ AGGREGATION = {
 
 def overview(model: BiSeNetV2) -> Figure:
     """Figure 3: the branches stage by stage, where they meet, and the heads; dotted is what serves training only."""
-    traced = trace(model)
+    traced = architecture.trace(model)
     ghost = traced.model
     sheet = Sheet(10.5 if len(ghost.refinement) else 9.3, 4.0)
     sheet.text(0.45, 1.5, f"image\n{shape_text(traced.inputs[ghost])}")
@@ -174,7 +157,8 @@ def _behind(sheet: Sheet, traced: Traced, meet: Box) -> None:
     sheet.text(meet.x + 0.08, meet.y + 0.42, _ratio(traced, shape), ha="left", fontsize=6.5)
     last = meet
     if len(ghost.refinement):
-        last = sheet.box(meet.x + 1.25, meet.y, f"refinement\n{stage_steps(ghost.refinement)[0]}", BLOCK, 1.02, 0.6)
+        text, _ = architecture.stage_steps(ghost.refinement)
+        last = sheet.box(meet.x + 1.25, meet.y, f"refinement\n{text}", BLOCK, 1.02, 0.6)
         sheet.line(meet.right, last.left)
     head = sheet.box(last.x + 1.2, meet.y, _head(ghost.head), BLOCK, 0.9, 0.6)
     sheet.line(last.right, head.left)
@@ -187,7 +171,7 @@ def _branch(sheet: Sheet, traced: Traced, branch: nn.Module, y: float) -> Box:
     booster: Any = traced.model.booster if branch is traced.model.semantic else {}
     points: tuple[Point, ...] = ((0.45, 1.35 if y < 1.5 else 1.65), (0.45, y))
     for place, (name, stage) in enumerate(branch.named_children()):
-        text, kind = stage_steps(stage)
+        text, kind = architecture.stage_steps(stage)
         box = sheet.box(1.55 + 1.18 * place, y, f"{name}\n{text}", kind, 1.02, 0.6)
         sheet.line(*points, box.left)
         points = (box.right,)
@@ -209,7 +193,7 @@ def _head(head: Any) -> str:
 
 def stem_and_context(model: BiSeNetV2) -> Figure:
     """Figure 4: the stem (a) and the context embedding block (b)."""
-    traced, sheet = trace(model), Sheet(9.6, 5.3)
+    traced, sheet = architecture.trace(model), Sheet(9.6, 5.3)
     name, stem = traced.of_kind(Stem)[0]
     image = sheet.start(2.4, f"(a) stem: {name}", traced.inputs[stem])
     conv = sheet.column(image, 2.4, 1.1, traced.steps(stem.conv))
@@ -231,7 +215,7 @@ def stem_and_context(model: BiSeNetV2) -> Figure:
 
 def gather_expansion(model: BiSeNetV2) -> Figure:
     """Figure 5, b and c: the first gather-and-expansion layers with stride 1 and with stride 2, where it has them."""
-    traced, sheet = trace(model), Sheet(9.6, 6.1)
+    traced, sheet = architecture.trace(model), Sheet(9.6, 6.1)
     layers = traced.of_kind(GatherExpansion)
     for x, title, identity in ((1.5, "(b) stride 1", True), (5.9, "(c) stride 2", False)):
         found = [pair for pair in layers if isinstance(pair[1].shortcut, nn.Identity) == identity]
@@ -258,7 +242,7 @@ def _gathered(sheet: Sheet, traced: Traced, above: Box, layer: Any) -> None:
 
 def guided_aggregation(model: BiSeNetV2) -> Figure:
     """Figure 6: Bilateral Guided Aggregation; left at the resolution of the details, right at that of the semantics."""
-    traced, sheet = trace(model), Sheet(9.6, 6.9)
+    traced, sheet = architecture.trace(model), Sheet(9.6, 6.9)
     _, bga = traced.of_kind(BilateralGuidedAggregation)[0]
     fine, coarse = traced.outputs[bga.detail_keep], traced.outputs[bga.semantic_keep]
     upsample = _upsample(coarse, fine, bga.upsampling)
@@ -285,7 +269,7 @@ def guided_aggregation(model: BiSeNetV2) -> Figure:
 
 def heads(model: BiSeNetV2) -> Figure:
     """Figure 7: the segmentation head, and those of the booster; in training the last step of each is the loss's."""
-    traced = trace(model)
+    traced = architecture.trace(model)
     ghost, (_, *size) = traced.model, traced.inputs[traced.model]
     before = "refinement" if len(ghost.refinement) else "aggregation"
     named: dict[str, Any] = {before: ghost.head, **ghost.booster}
@@ -293,24 +277,21 @@ def heads(model: BiSeNetV2) -> Figure:
     sheet = Sheet(2 * len(named), 1.65 + PITCH * (1 + max(map(len, chains))))
     for place, ((position, head), steps) in enumerate(zip(named.items(), chains, strict=True)):
         title = "head" if head is ghost.head else "booster head"
-        above, small = sheet.start(1 + 2 * place, f"{title} at {position}", traced.inputs[head]), _logits(traced, head)
+        above = sheet.start(1 + 2 * place, f"{title} at {position}", traced.inputs[head])
+        small = traced.outputs[head.classifier]
         large = (small[0], *size)
         sheet.end(sheet.column(above, above.x, 1.1, [*steps, _upsample(small, large)]), large)
     return sheet.done()
 
 
-def _logits(traced: Traced, head: Any) -> Shape:
-    return traced.outputs[head.classifier]
-
-
-def _head_steps(traced: Traced, head: Any) -> list[Step]:
+def _head_steps(traced: Traced, head: Any) -> list[architecture.Step]:
     """The boxes of a head up to its classifier."""
-    if not isinstance(head, PublicBoosterHead):
+    if not hasattr(head, "conv2"):  # which those of the public implementations have
         return traced.steps(head.conv, head.classifier)
     small, large = traced.outputs[head.conv], traced.inputs[head.conv2]
     between = [_upsample(small, large, "nearest")] if small != large else []
     return [*traced.steps(head.conv), *between, *traced.steps(head.conv2, head.classifier)]
 
 
-def _upsample(small: Shape, large: Shape, mode: str = "bilinear") -> Step:
+def _upsample(small: Shape, large: Shape, mode: str = "bilinear") -> architecture.Step:
     return f"{mode}, ×{large[1] / small[1]:g}", RESAMPLE, small

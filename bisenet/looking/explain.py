@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from bisenet.augment import to_size, to_tensor
 from bisenet.config import Size, choose
 from bisenet.dataset import IGNORE
+from bisenet.looking.architecture import stages
 from bisenet.model import BilateralGuidedAggregation, BiSeNetV2
 
 # Grad-CAM is the paper's: it weighs each channel by the mean of its gradients. HiResCAM multiplies gradients and
@@ -29,13 +30,6 @@ METHODS: dict[str, type[BaseCAM]] = {"gradcam": GradCAM, "hirescam": HiResCAM, "
 DETAIL = ("detail.stage1", "detail.stage2", "detail.stage3")
 
 Maps = dict[str, np.ndarray]
-
-
-def stages(model: BiSeNetV2) -> dict[str, nn.Module]:
-    """The stages that can be looked at, by their names in `BiSeNetV2.features`."""
-    detail = {} if model.detail is None else {f"detail.{name}": m for name, m in model.detail.named_children()}
-    semantic = {} if model.semantic is None else dict(model.semantic.named_children())
-    return {**detail, **semantic, "aggregation": model.aggregation, "refinement": model.refinement}
 
 
 def maps(

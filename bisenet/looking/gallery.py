@@ -76,7 +76,10 @@ def _scenes(columns: Mapping[str, Sequence[np.ndarray]], info: DatasetInfo) -> F
             cell.axis("off")
             if not pictures:
                 cell.annotate(NOT_RUN, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
-    _legend(figure, [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2], info)
+    maps = [picture for pictures in columns.values() for picture in pictures if picture.ndim == 2]
+    present = sorted({k for classes in maps for k in np.unique(classes).tolist()} - {IGNORE})
+    patches = [Patch(color=readable(info)[k] / 255.0, label=info.classes[k]) for k in present]  # classes that occur
+    figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
     return closed(figure)
 
 
@@ -93,13 +96,9 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return np.repeat((160 + image.mean(axis=2, keepdims=True) * 0.35).astype(np.uint8), 3, axis=2)
 
 
-def _clear() -> ListedColormap:
-    """Clear at 0, and ever less so; a root, so that small values are seen."""
-    values = np.linspace(0, 1, 256)
-    return ListedColormap(np.column_stack([plt.get_cmap("plasma")(values)[:, :3], np.sqrt(values)]), "clear")
-
-
-CLEAR = _clear()
+SHARES = np.linspace(0, 1, 256)
+# Clear at 0, and ever less so; a root, so that small values are seen.
+CLEAR = ListedColormap(np.column_stack([plt.get_cmap("plasma")(SHARES)[:, :3], np.sqrt(SHARES)]), "clear")
 
 
 def activations(
@@ -128,13 +127,6 @@ def activations(
     bar.set_label(scaling, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return closed(figure)
-
-
-def _legend(figure: Figure, maps: Sequence[np.ndarray], info: DatasetInfo) -> None:
-    """The classes that occur in class maps, below a figure."""
-    present = sorted({k for classes in maps for k in np.unique(classes).tolist()} - {IGNORE})
-    patches = [Patch(color=readable(info)[k] / 255.0, label=info.classes[k]) for k in present]
-    figure.legend(handles=patches, loc="outside lower center", ncols=7, fontsize=7, frameon=False)
 
 
 def highlighted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

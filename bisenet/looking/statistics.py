@@ -49,19 +49,14 @@ def boundary_ratios(
     for index in indices:
         image, labels = dataset.load(index)
         distance = boundary_distance(labels)
-        for category in large_classes(labels):
+        classes, counts = np.unique(labels[labels != IGNORE], return_counts=True)
+        for category in classes[counts >= LARGE * counts.sum()].tolist():
             for method, of_method in maps(model, image, labels, category, size, methods=methods).items():
                 for stage, each in of_method.items():
                     coarse = F.adaptive_avg_pool2d(torch.from_numpy(each)[None], of_method[DETAIL[-1]].shape)[0].numpy()
                     ratios = [boundary_ratio(m, distance, radii) for m in (each, coarse)]
                     lines += [(index, category, method, stage, *of_r) for of_r in zip(radii, *ratios, strict=True)]
     return pd.DataFrame(lines, columns=["image", "category", "method", "stage", "radius", "ratio", "coarse"])
-
-
-def large_classes(labels: np.ndarray) -> list[int]:
-    """The classes that cover at least the part `LARGE` of the labelled pixels."""
-    classes, counts = np.unique(labels[labels != IGNORE], return_counts=True)
-    return classes[counts >= LARGE * counts.sum()].tolist()
 
 
 def steps(ratios: pd.DataFrame) -> pd.DataFrame:

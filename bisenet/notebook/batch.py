@@ -1,11 +1,6 @@
-"""The notebooks as a batch: executed by papermill through a strict engine, with an index of what came out.
+"""The notebooks as a batch: executed by papermill, with an index of what came out."""
 
-papermill by itself only warns about a parameter that a notebook does not have, and goes on with the default.
-"""
-
-import ast
 import dataclasses
-import datetime
 import os
 import subprocess
 import sys
@@ -16,36 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import papermill
 import torch
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
-from papermill.engines import NBClientEngine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
 
 from bisenet import paper
-from bisenet.config import choose
-from bisenet.data.places import CLONED, NOTEBOOKS, work_folder
+from bisenet.config import choose, plain
+from bisenet.data.places import CLONED, NOTEBOOKS, check_writable, work_folder
 from bisenet.execution import Execution
 from bisenet.files import write_text
-from bisenet.inference import engines
-from bisenet.notebook.shared import COMPARED, Parameters
+from bisenet.notebook.shared import Parameters
 from bisenet.runs.forecast import Forecast, forecast_runs
 from bisenet.runs.many import needed, train_side_by_side
 from bisenet.runs.plan import Run
-from bisenet.runs.store import check_writable, output_folder, results_folder, yours
+from bisenet.runs.store import output_folder, results_folder, yours
 from bisenet.runs.training import datasets, lacks, look_at
-from bisenet.speed import bench, peers, ways
 
-SHOWN = {
-    "figure_8": "table_2",
-    "figure_9": "table_2",
-    "figure_10": "table_7",
-}  # figures of networks that stand in a table
-# Seconds, about, that notebooks measure other things than networks: steps of training, the reading of images.
+# Figures of networks that stand in a table.
+SHOWN = {"figure_8": "table_2", "figure_9": "table_2", "figure_10": "table_7"}
+# Seconds, about, that notebooks measure with all engines installed; at the paper's scale on a GPU, a CPU takes days.
 MEASURING = {
-    "speed": {"smoke": 11.0, "short": 80.0, "long": 160.0, "paper": 220.0},
+    "figure_1_speed_accuracy": {"smoke": 20.0, "short": 160.0, "long": 450.0, "paper": 1000.0},
+    "speed": {"smoke": 520.0, "short": 1000.0, "long": 2000.0, "paper": 2500.0},
     "data_pipeline": {"smoke": 19.0, "short": 38.0, "long": 38.0, "paper": 58.0},
 }
 
@@ -60,36 +51,6 @@ class SocketKernelManager(AsyncKernelManager):
     @default("transport")
     def _transport(self) -> str:
         return "tcp" if sys.platform == "win32" else "ipc"
-
-
-class StrictEngine(NBClientEngine):
-    """papermill's engine, but unknown parameters fail, and a progress bar is one output instead of hundreds."""
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
-        check_parameters(nb_man.nb)
-        options |= {"coalesce_streams": True, "kernel_manager_class": SocketKernelManager}
-        return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-
-papermill_engines.register("strict", StrictEngine)
-
-
-def check_parameters(notebook: Any) -> None:
-    """ValueError if papermill injected a name that the notebook's parameters cell does not assign."""
-    cells = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
-    if "injected-parameters" not in cells:
-        return
-    if "parameters" not in cells:
-        raise ValueError("the notebook has no cell tagged 'parameters', so it takes none")
-    known = _assigned(cells["parameters"].source)
-    for name in _assigned(cells["injected-parameters"].source):
-        choose("parameter", name, known)
-
-
-def _assigned(source: str) -> list[str]:
-    targets = [target for node in ast.parse(source).body if isinstance(node, ast.Assign) for target in node.targets]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def notebooks(only: list[str] | None = None) -> list[Path]:
@@ -142,7 +103,8 @@ def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], executi
     processes, threads = len(places(parameters, execution)), torch.get_num_threads()
     torch.set_num_threads(max(1, threads // processes))
     try:
-        reading = sum(seconds_stored(path) for path in paths) + measuring(paths, parameters.scale)
+        reading = sum(seconds_stored(path) for path in paths)  # beside what is measured
+        reading += sum(MEASURING[path.stem][parameters.scale] for path in paths if path.stem in MEASURING)
         return forecast_runs(runs, execution, notebooks=len(paths), reading=reading, start=start, processes=processes)
     finally:
         torch.set_num_threads(threads)
@@ -155,27 +117,11 @@ def start() -> float:
     return time.perf_counter() - began
 
 
-def measuring(paths: Iterable[Path], scale: str) -> float:
-    """Seconds that notebooks will measure, beside what their cells take when they only read."""
-    chosen = {path.stem for path in paths}
-    total = sum(MEASURING[name][scale] for name in chosen if name in MEASURING)
-    if "figure_1_speed_accuracy" in chosen:
-        total += bench.seconds_of(peers.NETWORKS, [bench.EAGER], scale)
-    if "speed" in chosen:
-        possible = [name for name in engines.ENGINES if not bench.why_not(name, "fp32")]
-        total += bench.seconds_of(peers.chosen(COMPARED), possible, scale) + ways.seconds_of(scale)
-    return total
-
-
 def seconds_stored(path: Path) -> float:
     """How long the cells of a notebook ran when its stored outputs were made, by the times stored with them."""
     times = [cell.metadata.get("execution", {}) for cell in nbformat.read(path, as_version=4).cells]
-    spans = [(of_cell["iopub.status.busy"], of_cell["iopub.status.idle"]) for of_cell in times if of_cell]
-    return sum((_moment(idle) - _moment(busy)).total_seconds() for busy, idle in spans)
-
-
-def _moment(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text)
+    spans = [(pd.Timestamp(t["iopub.status.busy"]), pd.Timestamp(t["iopub.status.idle"])) for t in times if t]
+    return sum((idle - busy).total_seconds() for busy, idle in spans)
 
 
 def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | None = None) -> Path:
@@ -206,7 +152,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)
-        began, problem = time.monotonic(), _execute(path, folder / path.name, dataclasses.asdict(parameters))
+        began, problem = time.monotonic(), _execute(path, folder / path.name, plain(parameters))
         print(f"{path.stem}: {problem or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
         failed += [path.stem] if problem else []
     index = write_index(folder)
@@ -218,10 +164,13 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
 def _execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
     """Run one notebook; returns what went wrong in one line, or nothing."""
     output.with_suffix(".csv").unlink(missing_ok=True)  # a table must not outlive the notebook that made it
-    how = {"engine_name": "strict", "kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
+    how = {"kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
+    how |= {"coalesce_streams": True, "kernel_manager_class": SocketKernelManager}  # a progress bar is one output
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         partial = Path(folder) / output.name
         try:  # what the cells print is shown while they run: training takes minutes
+            for name in parameters:  # of one that a notebook does not have papermill would only warn
+                choose("parameter", name, papermill.inspect_notebook(path))
             papermill.execute_notebook(path, partial, parameters, stdout_file=sys.stdout, **how)
         except PapermillExecutionError as error:
             return f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -240,14 +189,10 @@ def write_index(folder: Path) -> Path:
         done = nbformat.read(path, as_version=4)
         facts = done.metadata["papermill"]
         settings = ", ".join(f"{name} = {value}" for name, value in facts["parameters"].items() if name != "data_root")
+        outputs = [output for cell in done.cells for output in cell.get("outputs", ())]
+        errors = [f"{o.ename}: {o.evalue}".splitlines()[0] for o in outputs if o.output_type == "error"]
+        outcome = errors[0].replace("|", "/") if errors else "done"
         table = f"[CSV]({path.stem}.csv)" if path.with_suffix(".csv").is_file() else ""
-        lines.append(
-            f"| [{path.stem}]({path.name}) | {settings} | {table} | {facts['duration'] or 0:.0f} | {_outcome(done)} |"
-        )
+        seconds = f"{facts['duration'] or 0:.0f}"
+        lines.append(f"| [{path.stem}]({path.name}) | {settings} | {table} | {seconds} | {outcome} |")
     return write_text(folder / "index.md", "\n".join([*lines, ""]))
-
-
-def _outcome(notebook: Any) -> str:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    errors = [f"{o.ename}: {o.evalue}".splitlines()[0] for o in outputs if o.output_type == "error"]
-    return errors[0].replace("|", "/") if errors else "done"

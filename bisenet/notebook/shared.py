@@ -3,16 +3,14 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from IPython.display import display
 
 from bisenet import paper
-from bisenet.config import Size, choose
+from bisenet.config import Size, choose, settle
 from bisenet.cost import variant_cost
 from bisenet.data import DATASETS, describe, open_dataset
 from bisenet.data.miniature import SIZES as MINIATURES
@@ -29,7 +27,7 @@ from bisenet.runs.record import Record
 from bisenet.runs.store import output_folder, published, yours
 from bisenet.runs.testing import load_for
 from bisenet.speed import bench, peers, timings, training_steps, ways
-from bisenet.speed.machine import device_here
+from bisenet.speed.machine import device_here, where_measured
 from bisenet.speed.protocol import SpeedRecord
 from bisenet.train import Progress
 
@@ -43,26 +41,18 @@ class Parameters:
 
     dataset: str = "streets"
     scale: str = "smoke"
-    seeds: Sequence[int] = (0,)
+    seeds: tuple[int, ...] = (0,)
     train: bool = False
     data_root: str = ""
     weights: str = ""
 
     def __post_init__(self) -> None:
+        settle(self)
         describe(self.dataset, self.data_root)
         choose("scale", self.scale, SCALES)
-        seeds: Any = self.seeds
-        if not isinstance(seeds, (list, tuple)) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
-            raise ValueError(
-                f"seeds is {seeds!r}, it must be a list of non-negative integers (papermill: -y 'seeds: [0, 1]')"
-            )
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds is {seeds!r}, each may stand there once: two equal runs are no spread")
-        if type(self.train) is not bool:
-            raise ValueError(f"train is {self.train!r}, it must be a boolean (papermill: -y 'train: true')")
-        for name in ("data_root", "weights"):
-            if not isinstance(value := getattr(self, name), str):
-                raise ValueError(f"{name} is {value!r}, it must be a path as text, empty for the default")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
+            rule = "it must be non-negative integers, each once: two equal runs are no spread"
+            raise ValueError(f"seeds is {self.seeds}, {rule} (papermill: -y 'seeds: [0, 1]')")
 
     @property
     def setting(self) -> str:
@@ -128,7 +118,8 @@ def our_speeds(
         ways.time_ways(folder=folder / "ways", **ways.EFFORT[parameters.scale])
         for engine in (name for name in engines.ENGINES if not engines.why_not(name, "fp32", device_here())):
             bench.bench(COMPARED, engine=engine, folder=folder, **bench.EFFORT[parameters.scale])
-    return ways.records(folder), training_steps.records(folder), bench.records(folder)
+    of_ways, of_training = (bench.records(folder / kind, where_measured) for kind in ("ways", "pace"))
+    return of_ways, of_training, bench.records(folder)
 
 
 def collect(rows: Sequence[Row], parameters: Parameters) -> dict[str, list[Record]]:
@@ -214,8 +205,7 @@ def networks(rows: Sequence[Row], parameters: Parameters) -> dict[str, BiSeNetV2
         return {"table_2.bga": load_for(parameters.weights, parameters.dataset)[0]}
     store = yours() if parameters.train else published()
     paths = {run.row: store.weights_path(run) for run in planned}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {id: BiSeNetV2.load(path).to(device) for id, path in paths.items() if path.is_file()}
+    return {id: load_for(path, parameters.dataset)[0] for id, path in paths.items() if path.is_file()}
 
 
 def _seen_whole(run: Run) -> None:
@@ -239,26 +229,24 @@ def subject(parameters: Parameters) -> tuple[BiSeNetV2, PairDataset, Size]:
     run = plan(row, parameters.dataset, parameters.scale, parameters.seeds[0])
     _seen_whole(run)
     if parameters.weights:
-        print(f"the weights {Path(parameters.weights).name}")
-        return load_for(parameters.weights, run.dataset)[0], _test_set(run, parameters), run.training.test_size
-    if parameters.train:
+        path = Path(parameters.weights)
+        print(f"the weights {path.name}")
+    elif parameters.train:
         collect([row], dataclasses.replace(parameters, seeds=parameters.seeds[:1]))
+        path = yours().weights_path(run)
+        print(f"the weights of your run {run.name}")
     else:
         print("the weights that came with the repository, on embedded scenes")
         return BiSeNetV2.load(SHIPPED_WEIGHTS), open_dataset("streets", "val", size=SHIPPED_SIZE), SHIPPED_SIZE
-    print(f"the weights of your run {run.name}")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = BiSeNetV2.load(yours().weights_path(run)).to(device)
-    return model, _test_set(run, parameters), run.training.test_size
-
-
-def _test_set(run: Run, parameters: Parameters) -> PairDataset:
-    root, size = parameters.data_root or None, run.training.image_size
-    return open_dataset(run.dataset, run.training.test_split, root=root, size=size)
+    training, root = run.training, parameters.data_root or None
+    test_set = open_dataset(run.dataset, training.test_split, root=root, size=training.image_size)
+    return load_for(path, run.dataset)[0], test_set, training.test_size
 
 
 def save(tables: Mapping[str, pd.DataFrame], parameters: Parameters) -> None:
     """Write what was regenerated as CSV, beside the executed notebook; with `train = False` nothing is written."""
     for name, table in tables.items() if parameters.train else ():
-        path = ablations.save(table, name, output_folder(parameters.dataset, parameters.scale))
-        print(f"written: {path.name}")
+        folder = output_folder(parameters.dataset, parameters.scale)
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.8g")
+        print(f"written: {name}.csv")

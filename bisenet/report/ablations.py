@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ from bisenet import paper
 from bisenet.evaluate import iou, miou
 from bisenet.paper import BASES, Row
 from bisenet.report.verdict import NOT_RUN, ONE_SEED, Gain, gain, rank_correlation
+from bisenet.runs.provenance import where_measured
 from bisenet.runs.record import Record
 
 NOT_COUNTED = "not counted"  # by a record that knows nothing of boundaries
@@ -238,19 +237,6 @@ def _origin(record: Record) -> dict[str, str]:
         "seeds": str(record.seed),
         "images in training and test": f"{record.images['train']} and {record.images['test']} ({record.source})",
         "precision": process["precision"],
-        "on": device_text(process),
+        "on": where_measured(process),
         "commit": (git["commit"] or "unknown")[:7] + (" with changes" if git["dirty"] else ""),
     }
-
-
-def device_text(process: Mapping[str, Any]) -> str:
-    """On what a process ran, in general words."""
-    return process["device"].get("gpu", f"{process['device']['cpu']}, {process['threads']} threads")
-
-
-def save(table: pd.DataFrame, name: str, folder: Path) -> Path:
-    """Write a table as CSV, numbers unrounded to eight digits; returns the path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.csv"
-    table.to_csv(path, index=False, float_format="%.8g")
-    return path

@@ -29,15 +29,14 @@ def figures(reading: Reading = PAPER) -> pd.DataFrame:
     a figure is `met` to the last digit. Rows of one network print the same figure: `network` tells which.
     """
     rows = [row for name in paper.TABLES for row in paper.table(name) if not math.isnan(row.gflops)]
-    return pd.DataFrame([_figure(row, network(row, reading)) for row in rows], [row.id for row in rows], COLUMNS)
-
-
-def _figure(row: Row, model: ModelConfig) -> tuple[object, ...]:
-    here = variant_cost(model).gflops
-    printed, off, half = f"{row.gflops:.{row.gflops_decimals}f}", here - row.gflops, 0.5 * 10.0**-row.gflops_decimals
-    verdict = gflops_verdict(row, here)
-    met = verdict == "to the last digit"
-    return row.table.removeprefix("table_"), row.label, printed, here, off, verdict, half, met, model
+    lines = []
+    for row in rows:
+        here = variant_cost(network(row, reading)).gflops
+        printed, half = f"{row.gflops:.{row.gflops_decimals}f}", 0.5 * 10.0**-row.gflops_decimals
+        verdict = gflops_verdict(row, here)
+        about = (row.table.removeprefix("table_"), row.label, printed, here, here - row.gflops, verdict, half)
+        lines.append((*about, verdict == "to the last digit", network(row, reading)))
+    return pd.DataFrame(lines, [row.id for row in rows], COLUMNS)
 
 
 def show(figures: pd.DataFrame) -> pd.DataFrame:

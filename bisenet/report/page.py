@@ -17,9 +17,9 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
-from bisenet.data.places import NOTEBOOKS, REPOSITORY
+from bisenet.data.places import NOTEBOOKS, REPOSITORY, check_writable
 from bisenet.files import write_text
-from bisenet.runs.store import check_writable, records_folder, results_folder
+from bisenet.runs.store import records_folder, results_folder
 
 BLOCKS = {"results": "table_2_components", "claims": "claims"}  # of the README, and in which notebook each is made
 BEGIN, END = "<!-- begin: {}, written by python -m bisenet report -->\n", "<!-- end: {} -->"
@@ -37,21 +37,7 @@ sign* compares with the paper's gain. A claim *holds* or *fails* if its gain is 
 value itself, by the 95 % interval of its mean, where data set and recipe are the paper's; on other data or at a smaller
 budget a sign can be compared and a value cannot."""
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 72rem; margin: auto; padding: 1rem }
-h2 { border-top: 1px solid #ccc; padding-top: 1rem }
-img { max-width: 100%; height: auto; display: block; margin: 1rem 0 }
-.wide, pre { overflow-x: auto }
-table { border-collapse: collapse; font-size: .875rem; border: 0 }
-th, td { padding: .25rem .6rem; border: 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
-td { white-space: nowrap }
-code, p, li { overflow-wrap: anywhere }
-summary { cursor: pointer }
-summary, a { color: #0072B2 }
-.anchor-link { display: none }
-.highlight { background: #f6f6f6; padding: .1rem .6rem }
-.output_html, .rendered_html { overflow-x: auto }
-"""
+STYLE = "\n" + Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 STYLE += HtmlFormatter().get_style_defs(".highlight")
 
 

@@ -83,22 +83,10 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Correla
     """
     if len(first) < 3 or not np.ptp(first) or not np.ptp(second):
         raise ValueError(f"rank correlation of {len(first)} rows: it takes three, and columns that are not constant")
-    ranks, others = (stats.zscore(stats.rankdata(column)) for column in (first, second))
-    rho, low, high = float(np.mean(ranks * others)), math.nan, math.nan
-
-    def product(shuffled: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean(ranks * shuffled, axis=axis)
-
-    shuffled = stats.permutation_test(
-        (others,),
-        product,
-        permutation_type="pairings",
-        n_resamples=math.factorial(8),
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    )
-    chance = float(shuffled.pvalue)
+    shuffling = stats.PermutationMethod(n_resamples=math.factorial(8), rng=np.random.default_rng(0))
+    found = stats.pearsonr(stats.rankdata(first), stats.rankdata(second), method=shuffling)
+    rho, low, high = float(found.statistic), math.nan, math.nan
     if len(first) > 3 and abs(rho) < 1 - 1e-9:
         half = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
         low, high = np.tanh(np.arctanh(rho) + np.array((-half, half))).tolist()
-    return Correlation(rho, low, high, chance)
+    return Correlation(rho, low, high, float(found.pvalue))

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
     return described
+
+
+def where_measured(record: Mapping[str, Any]) -> str:
+    """On what something ran, in general words: the device of a record, or of a process of one, as described."""
+    device = record["device"]
+    return device.get("gpu") or f"{device['cpu']}, {record['threads']} threads"
 
 
 DRIVER = Path("/proc/driver/nvidia/version")  # there where a driver for NVIDIA's GPUs is loaded

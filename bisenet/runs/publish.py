@@ -3,7 +3,6 @@
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +22,7 @@ def publish(run: str | Path, *, weights: bool = False) -> Path:
     is of no row as it is planned today, of changed or several states of the code, or of another commit than what is
     published of its data set and scale; and for one that would replace another.
     """
-    folder = _folder(run)
-    record = Record.load(folder / "record.json")
+    folder, record = _found(run)
     name = _check(record)
     target = next(records_folder().glob(f"*-{record.hash}.json"), records_folder() / f"{name}.json")
     if target.exists() and Record.load(target) != record:
@@ -41,18 +39,16 @@ def ship(run: str | Path, name: str) -> Path:
     It may have been trained with a recipe of its own, and go on from other weights: the record says so. Afterwards
     `name` means it wherever weights are asked for. ValueError as of `publish`, for the state of the code and numbers.
     """
-    folder = _folder(run)
-    record = Record.load(folder / "record.json")
+    folder, record = _found(run)
     _check_state(record)
     target = WEIGHTS_FOLDER / f"{name}.safetensors"
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"{name!r} is no name for weights: letters, digits, - and _ only")
-    if target.exists() and not (
-        target.with_suffix(".json").exists() and Record.load(target.with_suffix(".json")) == record
-    ):
+    beside = target.with_suffix(".json")
+    if target.exists() and not (beside.exists() and Record.load(beside) == record):
         raise ValueError(f"{target.name} is there already, of another run; remove it first if it is to be replaced")
     _network(folder, record).save(target, torch.float16)
-    record.save(target.with_suffix(".json"))
+    record.save(beside)
     return target
 
 
@@ -63,14 +59,15 @@ def _network(folder: Path, record: Record) -> BiSeNetV2:
     return network
 
 
-def _folder(run: str | Path) -> Path:
-    if (Path(run) / "record.json").is_file():
-        return Path(run)
+def _found(run: str | Path) -> tuple[Path, Record]:
+    """The folder of a run and its record."""
     paths = (results_folder() / "runs").glob("*/record.json")
     named = [path.parent for path in paths if str(run) in (path.parent.name, path.parent.name.split("-")[-1])]
+    if (Path(run) / "record.json").is_file():
+        named = [Path(run)]
     if not named:
         raise FileNotFoundError(f"no record of {run}: looked for that folder, and in {results_folder() / 'runs'}")
-    return named[0]
+    return named[0], Record.load(named[0] / "record.json")
 
 
 def _check(record: Record) -> str:
@@ -80,7 +77,9 @@ def _check(record: Record) -> str:
     run = plan(paper.row(record.row), record.dataset, record.scale, record.seed)
     if run.hash != record.hash:
         raise ValueError(f"{record.row} {record.hash} is of another recipe or network than {run.name} today")
-    commit, others = _check_state(record), _commits(run.dataset, run.scale)
+    paths = records_folder().glob(f"*-{run.dataset}-{run.scale}-seed*.json")  # of which no table mixes two commits
+    others = {process["git"]["commit"] for path in paths for process in Record.load(path).processes}
+    commit = _check_state(record)
     if others - {commit}:
         raise ValueError(
             f"{run.name} is of commit {commit}, what is published of {run.dataset}, {run.scale} of "
@@ -99,9 +98,3 @@ def _check_state(record: Record) -> str:
     if not math.isfinite(record.miou) or not np.isfinite(record.losses["loss"]).all():
         raise ValueError(f"{name} has a score or a loss that is not finite")
     return str(states.pop()[0])
-
-
-def _commits(dataset: str, scale: str) -> set[Any]:
-    """The commits of what is published, so that no table mixes two."""
-    paths = records_folder().glob(f"*-{dataset}-{scale}-seed*.json")
-    return {process["git"]["commit"] for path in paths for process in Record.load(path).processes}

@@ -20,16 +20,12 @@ class Store:
     record: str
     weights: str
 
-    def record_path(self, run: Run) -> Path:
-        """Where the record of a run is or will be: by its hash if it is there, whatever its row was called."""
-        return self._path(run, self.record)
-
     def weights_path(self, run: Run) -> Path:
         """Where its weights are or will be."""
         return self._path(run, self.weights)
 
     def find(self, run: Run) -> Record | None:
-        path = self.record_path(run)
+        path = self._path(run, self.record)
         return Record.load(path) if path.is_file() else None
 
     def records(self) -> dict[Path, Record]:
@@ -37,6 +33,7 @@ class Store:
         return {path: Record.load(path) for path in sorted(self.root.glob(self.record.format("*")))}
 
     def _path(self, run: Run, pattern: str) -> Path:
+        """Where a file of a run is or will be: by its hash if it is there, whatever its row was called."""
         return min(self.root.glob(pattern.format(f"*-{run.hash}")), default=self.root / pattern.format(run.name))
 
 
@@ -72,20 +69,3 @@ def run_folder(run: Run) -> Path:
     """The folder of a run of yours: by its hash if there is one, whatever the row was called when it began."""
     folders = results_folder() / "runs"
     return next((path for path in folders.glob(f"*-{run.hash}") if path.is_dir()), folders / run.name)
-
-
-def check_writable(folder: Path) -> None:
-    """Notice a read-only or full disk before hours of training, not after."""
-    probe = folder / f"probe.{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(bytes(1 << 20))
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        files = [up for up in (folder, *folder.parents) if up.is_file()]
-        reason = f"{files[0]} is a file" if files else f"{error.strerror}"
-        raise OSError(
-            f"cannot write to {folder} ({reason}); make room there, or set BISENET_RESULTS to another folder"
-        ) from error

@@ -6,26 +6,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bisenet.config import Size
 from bisenet.data import DATASETS, open_dataset
 from bisenet.data.cityscapes import Cityscapes, label_ids
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate, predict
 from bisenet.model import BiSeNetV2
 from bisenet.train import TrainConfig
-
-
-@torch.inference_mode()
-def export_class_maps(
-    model: BiSeNetV2, dataset: Cityscapes, size: Size, device: torch.device, folder: Path, protocol: str = "paper"
-) -> list[Path]:
-    """Class maps of a split of Cityscapes as PNGs of label *ids*, named as its test server and its scripts expect."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{dataset.name(k).removesuffix(dataset.IMAGE)}.png" for k in range(len(dataset))]
-    for index, path in enumerate(paths):
-        classes = predict(model, dataset.load_image(index), size, device, protocol).argmax(1)[0]
-        Image.fromarray(label_ids()[classes.cpu().numpy()]).save(path)
-    return paths
 
 
 def used_images(dataset: PairDataset, limit: int | None) -> int:
@@ -43,12 +29,18 @@ def evaluate_file(weights: Path, recipe: TrainConfig, dataset: str, data_root: s
     return evaluate(model, test_set, recipe.test_size, device, images, recipe.protocol).cpu().numpy()
 
 
+@torch.inference_mode()
 def export_predictions(weights: Path, recipe: TrainConfig, data_root: str | Path | None, folder: Path) -> list[Path]:
-    """Write the class maps of a split of Cityscapes for its test server (`export_class_maps`)."""
+    """Class maps of a split of Cityscapes as PNGs of label *ids*, named as its test server and its scripts expect."""
     model, device = load_for(weights, "cityscapes")
     dataset = open_dataset("cityscapes", recipe.test_split, root=data_root)
     assert isinstance(dataset, Cityscapes)
-    return export_class_maps(model, dataset, recipe.test_size, device, folder, recipe.protocol)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{dataset.name(k).removesuffix(dataset.IMAGE)}.png" for k in range(len(dataset))]
+    for index, path in enumerate(paths):
+        scores = predict(model, dataset.load_image(index), recipe.test_size, device, recipe.protocol)
+        Image.fromarray(label_ids()[scores.argmax(1)[0].cpu().numpy()]).save(path)
+    return paths
 
 
 def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:

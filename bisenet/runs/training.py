@@ -22,19 +22,19 @@ from bisenet.config import plain
 from bisenet.data import DATASETS, check, open_dataset
 from bisenet.data.cache import decoded
 from bisenet.data.info import FilePairs
+from bisenet.data.places import check_writable
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import evaluate_by_place
 from bisenet.execution import Execution, synchronises
 from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
-from bisenet.runs.imagenet import imagenet_weights, load_imagenet
 from bisenet.runs.plan import FORMAT, Run, words
 from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.record import Record
-from bisenet.runs.store import check_writable, results_folder, run_folder, yours
+from bisenet.runs.store import results_folder, run_folder, yours
 from bisenet.runs.testing import used_images
 from bisenet.runs.together import all_or_none, first_decides, share_file
-from bisenet.runs.transfer import carry_over, fingerprint
+from bisenet.runs.transfer import carry_over, fingerprint, imagenet_weights, load_imagenet
 from bisenet.train import Progress, TrainConfig, Watcher, fit
 
 LOOKED_AT = 50  # images of either set before the first iteration; `python -m bisenet check` looks at all
@@ -202,30 +202,26 @@ def _train(
 
 def look_at(sets: tuple[PairDataset, PairDataset], training: TrainConfig) -> None:
     """Say what is in some images of either set: ValueError for what cannot be right, a warning for what may not be."""
-    for name, found in _surveys(sets, training).items():
+    largest = training.test_size if training.protocol == "padded" else None
+    parts = (
+        (f"{training.train_split} (training)", training.train_images, None),
+        (f"{training.test_split} (test)", training.test_images, largest),
+    )
+    for dataset, (part, limit, fitting) in zip(sets, parts, strict=True):
+        if not isinstance(dataset, FilePairs):
+            continue
+        size = used_images(dataset, limit)
+        found = check.survey(dataset, sorted({k * size // LOOKED_AT for k in range(LOOKED_AT)}), fitting)
+        if len(found.occurring) < 2 and not found.faults:  # which of some images may be right
+            found = check.survey(dataset, range(len(dataset)))
+        name = f"{dataset.info.name} {part}"
         if found.faults:
-            dataset = name.split()[0]
-            more = f" (and {len(found.faults) - 1} more: python -m bisenet check --dataset {dataset} --data-root ...)"
+            command = f"python -m bisenet check --dataset {dataset.info.name} --data-root ..."
+            more = f" (and {len(found.faults) - 1} more: {command})"
             raise ValueError(f"{name}: {found.faults[0]}{more if found.faults[1:] else ''}")
         print(f"{name}: looked at {found}", flush=True)
         for doubt in found.doubts:
             warnings.warn(f"{name}: {doubt}", stacklevel=2)
-
-
-def _surveys(sets: tuple[PairDataset, PairDataset], training: TrainConfig) -> dict[str, check.Survey]:
-    found = {}
-    limits, padded = (training.train_images, training.test_images), training.protocol == "padded"
-    names = (f"{training.train_split} (training)", f"{training.test_split} (test)")
-    for dataset, limit, name, largest in zip(sets, limits, names, (None, training.test_size), strict=True):
-        if not isinstance(dataset, FilePairs):
-            continue
-        size = used_images(dataset, limit)
-        some = sorted({k * size // LOOKED_AT for k in range(LOOKED_AT)})
-        seen = check.survey(dataset, some, largest if padded else None)
-        if len(seen.occurring) < 2 and not seen.faults:  # which of some images may be right
-            seen = check.survey(dataset, range(len(dataset)))
-        found[f"{dataset.info.name} {name}"] = seen
-    return found
 
 
 def _record(

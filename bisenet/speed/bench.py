@@ -1,7 +1,7 @@
 """Networks timed by the paper's protocol, one after the other, and recorded."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from bisenet.config import Size, choose
+from bisenet.data.places import check_writable
 from bisenet.files import write_json
 from bisenet.inference import engines
-from bisenet.runs.store import check_writable, records_folder, results_folder
+from bisenet.runs.store import records_folder, results_folder
 from bisenet.speed import peers
-from bisenet.speed.machine import device_here, file_name, machine_of, machine_peak, moment, process_of, title
+from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, title
 from bisenet.speed.peers import FRAME, Network
 from bisenet.speed.protocol import (
     ITERATIONS,
@@ -41,9 +42,6 @@ EFFORT: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
-# Seconds in which an engine is made of a network, about: on two slow cores, where nothing was compiled before.
-LOADING = {EAGER: 1.5, "torch": 1.5, "compile": 35.0, "openvino": 5.0, "onnxruntime": 10.0, "tensorrt": 60.0}
-
 
 def bench(
     names: Sequence[str] | None = None,
@@ -68,7 +66,7 @@ def bench(
         raise ValueError(problem)
     folder, machine = folder or speed_folder(), {**machine_of(device, frame), "engine": engine, "precision": precision}
     check_writable(folder)
-    path = folder / f"{file_name(machine)}.json"
+    path = folder / f"{slug(title(machine))}.json"
     record = _begun(path, machine)
     print(
         f"{title(machine)}\n{'':16} {'sees':>9} {'ms':>9} {'5 %':>9} {'95 %':>9} {'FPS':>8} {'% peak':>6}", flush=True
@@ -150,19 +148,6 @@ def _timed(
         return time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))[network.name]
 
 
-def seconds_of(networks: Sequence[Network], ways: Sequence[str], scale: str) -> float:
-    """Seconds that it takes to time networks at a scale, each in some ways; at least, where there is no limit.
-
-    A way is given by its engine.
-    """
-    timed = 1.1 * EFFORT[scale].get("limit", 0.0)  # with the warm-up
-    total = len(networks) * sum(LOADING[engine] + timed for engine in ways)
-    if scale == "paper":
-        flop = 2e9 * sum(peers.cost(network).gmacs for network in networks)
-        total += ITERATIONS * len(ways) * flop / (1e9 * machine_peak(device_here())["gflops"])
-    return total
-
-
 def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str, Any]) -> dict[str, Any]:
     """`timing` is that of the paper's protocol, which ends with logits; `with_argmax` goes on to the classes.
 
@@ -185,12 +170,7 @@ def _line(network: Network, entry: Mapping[str, Any]) -> str:
     return f"{network.name:16} {seen:>9} {spread} {of.fps:8.2f} {share_of_peak(entry):6.1f}"
 
 
-def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of a folder by their titles, those of a GPU first."""
-    return {title(record): record for record in read_records(folder)}
-
-
-def read_records(folder: Path) -> list[SpeedRecord]:
-    """The records of a folder, those of a GPU first."""
+def records(folder: Path, named: Callable[[SpeedRecord], str] = title) -> dict[str, SpeedRecord]:
+    """The records of a folder by their titles, or as they are `named`; those of a GPU first."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return sorted(found, key=lambda record: "gpu" not in record["device"])
+    return {named(record): record for record in sorted(found, key=lambda record: "gpu" not in record["device"])}

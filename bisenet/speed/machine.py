@@ -13,6 +13,7 @@ import torch
 
 from bisenet.config import Size
 from bisenet.runs import provenance
+from bisenet.runs.provenance import where_measured
 from bisenet.speed.peers import CLASSES
 from bisenet.speed.protocol import clock_of
 
@@ -52,16 +53,6 @@ def machine_of(device: torch.device, frame: Size) -> dict[str, Any]:
 def title(record: Mapping[str, Any]) -> str:
     """A record in a few words: device, engine, precision."""
     return f"{where_measured(record)}, {record['engine']}, {record['precision']}"
-
-
-def where_measured(record: Mapping[str, Any]) -> str:
-    """Where it was measured."""
-    device = record["device"]
-    return device.get("gpu") or f"{device['cpu']}, {record['threads']} threads"
-
-
-def file_name(record: Mapping[str, Any]) -> str:
-    return slug(title(record))
 
 
 def slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Our networks and those that a user could take instead, as rows of data: what Figure 1 and Table 7 compare.
+"""Our networks and those that a user could take instead, which Figure 1 and Table 7 compare: `tables/networks.csv`.
 
 All have random weights, which leave the speed as it is: no activation becomes denormal or infinite; weights of yours
 can be timed beside them (`of_file`). The others come from the packages `pytorchcv` (an optional extra) and
@@ -58,49 +58,23 @@ class Network:
         rows = table[(table["method"] == self.method) & (table["backbone"] == self.backbone)].to_dict("records")
         return {str(column): value for column, value in rows[0].items()} if rows else {}
 
-    @property
-    def input_size(self) -> Size:
-        """(height, width) of what it sees of a frame of the paper, `seen_of`."""
-        return self.seen_of(FRAME)
-
-    def seen_of(self, frame: Size) -> Size:
+    def seen_of(self, frame: Size = FRAME) -> Size:
         """(height, width) of what it sees of a frame, by Table 7, or `ratio`."""
         ratio = float(self.printed.get("ratio", self.ratio))
         return round(frame[0] * ratio), round(frame[1] * ratio)
 
 
-NETWORKS = (
-    Network("BiSeNetV2", "bisenet", "table_2.ohem", "BiSeNetV2"),
-    Network("BiSeNetV2-Large", "bisenet", "table_6.large", "BiSeNetV2-L"),
-    *(
-        Network(f"{name}{end}", "reading", name, ratio=ratio, note=f"BiSeNet V2 as that implementation builds it{seen}")
-        for name in ("coincheung", "mmsegmentation")
-        for end, ratio, seen in (("", 1.0, ", seen whole as its authors evaluate"), ("-half", OUR_RATIO, ""))
-    ),
-    Network("ENet", "pytorchcv", "enet_cityscapes", "ENet"),
-    Network("SQ", "pytorchcv", "sqnet_cityscapes", "SQ", "SqueezeNet"),
-    Network("ERFNet", "pytorchcv", "erfnet_cityscapes", "ERFNet"),
-    Network("Fast-SCNN", "pytorchcv", "fastscnn_cityscapes", "Fast-SCNN"),
-    Network(
-        *("ICNet", "pytorchcv", "icnet_resnetd50b_cityscapes", "ICNet", "PSPNet50"),
-        note="all channels; its authors prune half of them",
-    ),
-    Network("DABNet", "pytorchcv", "dabnet_cityscapes", "DABNet"),
-    Network(
-        *("BiSeNetV1", "pytorchcv", "bisenet_resnet18_celebamaskhq", "BiSeNetV1", "ResNet18"),
-        note="1/8 features of ResNet-18 as its Spatial Path",
-    ),
-    Network("PSPNet", "pytorchcv", "pspnet_resnetd101b_cityscapes", "PSPNet", "ResNet101"),
-    Network("SegNet", "pytorchcv", "segnet_cityscapes"),
-    Network("LR-ASPP", "torchvision", "lraspp_mobilenet_v3_large"),
-    Network("DeepLabV3", "torchvision", "deeplabv3_mobilenet_v3_large", note="MobileNetV3"),
-)
+def _network(line: dict[str, Any]) -> Network:
+    return Network(**line | {"ratio": float(line["ratio"] or OUR_RATIO)})
 
 
-def public(reading: str, num_classes: int = CLASSES) -> ModelConfig:
+NETWORKS = tuple(map(_network, paper.lines("networks")))
+
+
+def public(reading: str) -> ModelConfig:
     """The network of Table 2's last row as a public implementation reads it, a name of `readings.READINGS`."""
     model = paper.row("table_2.ohem").model
-    return dataclasses.replace(model, num_classes=num_classes, reading=readings.named(reading))
+    return dataclasses.replace(model, num_classes=CLASSES, reading=readings.named(reading))
 
 
 def of_file(weights: Path) -> Network:
@@ -128,7 +102,7 @@ class OneTensor(nn.Module):
         return self.network(images)["out"]
 
 
-def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module:
+def build(network: Network, size: Size) -> nn.Module:
     """Images (N, 3, *size) -> logits (N, K, h, w), in `eval()`; some are built for one size, a multiple of 32.
 
     ModuleNotFoundError where the package is not installed.
@@ -136,20 +110,20 @@ def build(network: Network, size: Size, num_classes: int = CLASSES) -> nn.Module
     if network.package == "file":
         return BiSeNetV2.load(network.builder)
     if network.package == "bisenet":
-        config = dataclasses.replace(paper.row(network.builder).model, num_classes=num_classes)
+        config = dataclasses.replace(paper.row(network.builder).model, num_classes=CLASSES)
         return BiSeNetV2(config).eval()
     if network.package == "reading":
-        return BiSeNetV2(public(network.builder, num_classes)).eval()
+        return BiSeNetV2(public(network.builder)).eval()
     if network.package == "torchvision":
         maker = getattr(segmentation, network.builder)
-        return OneTensor(maker(weights=None, weights_backbone=None, num_classes=num_classes)).eval()
+        return OneTensor(maker(weights=None, weights_backbone=None, num_classes=CLASSES)).eval()
     try:
         from pytorchcv.model_provider import get_model
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{network.name} comes from a package that is not installed ({error}): pip install -e '.[peers]'"
         ) from error
-    return get_model(network.builder, num_classes=num_classes, in_size=size, fixed_size=True, aux=False).eval()
+    return get_model(network.builder, num_classes=CLASSES, in_size=size, fixed_size=True, aux=False).eval()
 
 
 def cost(network: Network, frame: Size = FRAME) -> Cost:

@@ -124,7 +124,7 @@ def rounded(of: Timing) -> dict[str, Any]:
 
 def timing_of(entry: Mapping[str, Any]) -> Timing:
     """The timing of one network of a record, by the paper's protocol."""
-    return read_timing(entry["timing"])
+    return Timing(**{field.name: entry["timing"][field.name] for field in dataclasses.fields(Timing)})
 
 
 def share_of_peak(entry: Mapping[str, Any]) -> float:
@@ -132,8 +132,3 @@ def share_of_peak(entry: Mapping[str, Any]) -> float:
     if "gflop" not in entry:
         return math.nan
     return 100_000 * float(entry["gflop"] / entry["stages"]["network"]["median"] / entry["process"]["peak"]["gflops"])
-
-
-def read_timing(numbers: Mapping[str, Any]) -> Timing:
-    """A timing of a record."""
-    return Timing(**{field.name: numbers[field.name] for field in dataclasses.fields(Timing)})

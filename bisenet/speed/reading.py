@@ -22,11 +22,12 @@ from bisenet import paper
 from bisenet.augment import PADDING
 from bisenet.data import miniature
 from bisenet.data.cityscapes import Cityscapes, train_ids
+from bisenet.data.places import check_writable
 from bisenet.dataset import IGNORE, Pair
 from bisenet.execution import keep_freed_memory
 from bisenet.files import write_json
 from bisenet.runs import provenance
-from bisenet.runs.store import check_writable, records_folder, results_folder
+from bisenet.runs.store import records_folder, results_folder
 from bisenet.speed.machine import moment, process_of
 from bisenet.speed.protocol import SpeedRecord, Way, check, time_in_turn, timing
 
@@ -114,12 +115,9 @@ def _seconds(name: str, reader: Cityscapes, seed: int, number: int) -> float:
 
 def shipped_or_timed(scale: str, *, train: bool, root: str = "", seed: int = 0) -> SpeedRecord:
     """The record that came with the repository; with `train` that of `time_reading` now, by EFFORT at the scale."""
-    shipped = records_folder() / FILE
-    return (
-        time_reading(root=root, seed=seed, iterations=EFFORT[scale])
-        if train
-        else json.loads(shipped.read_text(encoding="utf-8"))
-    )
+    if train:
+        return time_reading(root=root, seed=seed, iterations=EFFORT[scale])
+    return json.loads((records_folder() / FILE).read_text(encoding="utf-8"))
 
 
 def table(record: SpeedRecord) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataF
     """
     lines = []
     for network in NETWORKS:
-        height, width = network.input_size
+        height, width = network.seen_of()
         line = {"network": network.name, "ours": network.ours, "height": height, "width": width}
         line |= {"gflops": gflops[network.name], "note": network.note}
         printed = {"miou_test": math.nan, "fps": math.nan, **network.printed}
@@ -47,21 +47,16 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
     with their 5th and 95th percentile unless `FEW` were timed, what the network alone reaches of the fp32 peak, and how
     many frames were timed.
     """
-    columns = {
-        f"{record['engine']}, {record['precision']}": _column(record)
-        for record in records.values()
-        if where_measured(record) == where
-    }
+    columns = {}
+    for record in records.values():
+        if where_measured(record) == where:
+            failed = dict.fromkeys(record.get("failed", ()), "failed")  # known since there is more than one engine
+            cells = {name: _cell(entry) for name, entry in record["networks"].items()}
+            columns[f"{record['engine']}, {record['precision']}"] = failed | cells
     found = pd.DataFrame(columns)
     known = [network.name for network in NETWORKS]
     table = found.reindex([*known, *found.index.difference(known)]).dropna(how="all")
     return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak, frames timed")
-
-
-def _column(record: Mapping[str, Any]) -> dict[str, str]:
-    """The cells of an engine; records have the networks that failed since there is more than one engine."""
-    failed = dict.fromkeys(record.get("failed", ()), "failed")
-    return failed | {name: _cell(entry) for name, entry in record["networks"].items()}
 
 
 def _cell(entry: Mapping[str, Any]) -> str:
@@ -133,9 +128,9 @@ def all_unbeaten(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) 
 # --- records of `bisenet.speed.ways` --------------------------------------------------------------------------------
 
 
-def milliseconds(record: Mapping[str, Any], kind: str, engine: str, precision: str = "fp32") -> float:
-    """The median of a way, NaN where it was not timed."""
-    way = record["ways"].get(f"{kind}, {engine}, {precision}")
+def milliseconds(record: Mapping[str, Any], kind: str, engine: str) -> float:
+    """The median of a way in fp32, NaN where it was not timed."""
+    way = record["ways"].get(f"{kind}, {engine}, fp32")
     return float(way["whole"]["median"]) if way else math.nan
 
 

@@ -23,12 +23,12 @@ from torch import Tensor
 from bisenet import paper
 from bisenet.augment import to_tensor
 from bisenet.config import Size
+from bisenet.data.places import check_writable
 from bisenet.dataset import IGNORE
 from bisenet.execution import Execution, Precision
 from bisenet.files import write_json
 from bisenet.model import BiSeNetV2
 from bisenet.runs import provenance
-from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.machine import machine_peak, moment, process_of, slug, where_measured
 from bisenet.speed.protocol import SpeedRecord, check, rounded, timing
@@ -164,8 +164,3 @@ def _in_turn(
     for line in lines.values():
         line.send(False)
     return seconds, losses
-
-
-def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of `time_steps` in a folder, by where they were measured."""
-    return {where_measured(record): record for record in bench.read_records(folder / "pace")}

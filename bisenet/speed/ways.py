@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from bisenet import cost
 from bisenet.config import Size
 from bisenet.data import open_dataset
+from bisenet.data.places import check_writable
 from bisenet.dataset import PairDataset
 from bisenet.evaluate import confusion, miou
 from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, shipped, write_json
@@ -31,11 +32,10 @@ from bisenet.inference import engines
 from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.model import BiSeNetV2, upsample
 from bisenet.runs.memory import peak
-from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
-from bisenet.speed.peers import FRAME, chosen, public
+from bisenet.speed.peers import FRAME, public
 from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, resize, rounded, time_in_turn, timing
 
 BATCHES = (1, 2, 4, 8)
@@ -44,12 +44,8 @@ TESTED = 100  # embedded scenes, of the validation split; of CamVid all test ima
 PUBLIC = ("coincheung", "mmsegmentation")  # readings of the public implementations
 
 # What a notebook's word `scale` means, as in `bench.EFFORT`.
-EFFORT: dict[str, dict[str, Any]] = {
-    "smoke": {**bench.EFFORT["smoke"], "tested": 1, "batches": (), "memory": False},
-    "short": bench.EFFORT["short"],
-    "long": bench.EFFORT["long"],
-    "paper": bench.EFFORT["paper"],
-}
+LITTLE: dict[str, Any] = {"tested": 1, "batches": (), "memory": False}
+EFFORT: dict[str, dict[str, Any]] = bench.EFFORT | {"smoke": bench.EFFORT["smoke"] | LITTLE}
 
 
 class Straightforward(nn.Module):
@@ -97,12 +93,6 @@ def kinds() -> list[Kind]:
     return [kind for kind in ours if (kind.engine, kind.precision) in supported] + usual
 
 
-def seconds_of(scale: str) -> float:
-    """Seconds that `time_ways` takes at a scale, about; segmenters are loaded and timed twice."""
-    names = [kind.engine for kind in kinds() if not kind.problem for _ in range(2 if kind.kind == "segmenter" else 1)]
-    return bench.seconds_of(chosen(["BiSeNetV2"]), names, scale)
-
-
 def time_ways(
     *,
     iterations: int = ITERATIONS,
@@ -130,43 +120,31 @@ def time_ways(
     machine = machine_of(device, frame)
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
-    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
+    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs}
     record["int8_instructions"] = device.type == "cpu" and cpu_multiplies_int8()
     record["layers"] = layers(size, device)
     possible = [kind for kind in kinds() if not kind.problem]
-    segmenters = {kind: _loaded(kind, size) for kind in possible if kind.kind == "segmenter"}
+    segmenters: dict[Kind, tuple[Segmenter, float]] = {}
+    for kind in (kind for kind in possible if kind.kind == "segmenter"):
+        began = time.perf_counter()
+        segmenters[kind] = _segmenter(kind, size), time.perf_counter() - began
     ways = _ways(possible, segmenters, frame, size, device)
     seconds = time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))
     record["ways"] = {str(kind): _entry(kind, seconds) for kind in possible}
     for kind, (segmenter, load) in segmenters.items():
         record["ways"][str(kind)] |= {"load": round(load, 1), "batches": _batches(segmenter, frame, batches)}
-        record["ways"][str(kind)] |= {"memory": _memory(kind, size)} if memory else {}
         record["ways"][str(kind)]["answers"] = {name: _answers(kind, of) for name, of in images.items()}
+        if memory:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                record["ways"][str(kind)]["memory"] = pool.submit(_peak_of, kind, size).result()
         write_json(folder / f"{slug(where_measured(record))}.json", record)
     return record
-
-
-class _Alone(nn.Module):
-    """The network from normalised images to small logits: what "the network alone" costs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = FromPixels(BiSeNetV2.load(SHIPPED_WEIGHTS))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.from_images(images)
 
 
 def cpu_multiplies_int8() -> bool:
     """Whether this CPU has instructions for products of 8 bits, VNNI or AMX."""
     names = ("_is_vnni_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
-
-
-def _loaded(kind: Kind, size: Size) -> tuple[Segmenter, float]:
-    """A segmenter and the seconds that it took to load."""
-    began = time.perf_counter()
-    return _segmenter(kind.engine, kind.precision, size), time.perf_counter() - began
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +164,11 @@ class Pictures:
 SCENES = Pictures("streets", "val")
 
 
-def _segmenter(engine: str, precision: str, size: Size, pictures: Pictures = SCENES) -> Segmenter:
+def _segmenter(kind: Kind, size: Size, pictures: Pictures = SCENES) -> Segmenter:
     train = pictures.open("train", size)
-    calibration = [train.load(number)[0] for number in range(CALIBRATION)] if precision == "int8" else []
-    weights = shipped(pictures.dataset)
-    return Segmenter(weights, size=size, engine=engine, precision=precision, calibration=calibration)
+    calibration = [train.load(number)[0] for number in range(CALIBRATION)] if kind.precision == "int8" else []
+    how: dict[str, Any] = {"size": size, "engine": kind.engine, "precision": kind.precision}
+    return Segmenter(shipped(pictures.dataset), calibration=calibration, **how)
 
 
 def _ways(
@@ -209,17 +187,10 @@ def _ways(
             ways[str(kind)] = normalised, {"whole": _straightforward(kind, normalised, size)}
             continue
         segmenter, _ = segmenters[kind]
-        classes = functools.partial(_first_map, size=frame)
+        stages: dict[str, Callable[[Any], Any]] = {"resize": segmenter.seen, "network": segmenter.network_alone}
         ways[str(kind)] = picture, {"whole": segmenter}
-        ways[f"{kind}, stages"] = (
-            pixels,
-            {"resize": segmenter.seen, "network": segmenter.network_alone, "classes": classes},
-        )
+        ways[f"{kind}, stages"] = pixels, stages | {"classes": lambda logits: class_map(logits[0], frame)}
     return ways
-
-
-def _first_map(logits: Tensor, size: Size) -> Tensor:
-    return class_map(logits[0], size)
 
 
 def _straightforward(kind: Kind, example: Tensor, size: Size) -> Callable[[Tensor], Tensor]:
@@ -253,14 +224,9 @@ def _batches(segmenter: Segmenter, frame: Size, batches: Sequence[int]) -> dict[
     return best
 
 
-def _memory(kind: Kind, size: Size) -> int:
-    """Bytes that a process has at most which loads a segmenter and uses it once, a process of its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak_of, kind.engine, kind.precision, size).result()
-
-
-def _peak_of(engine: str, precision: str, size: Size) -> int:
-    segmenter = _segmenter(engine, precision, size)
+def _peak_of(kind: Kind, size: Size) -> int:
+    """Bytes that this process, one of its own, has at most when it loads a segmenter and uses it once."""
+    segmenter = _segmenter(kind, size)
     segmenter(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
     return int(peak(segmenter.device))
 
@@ -269,7 +235,7 @@ def _answers(kind: Kind, pictures: Pictures) -> dict[str, float]:
     """mIoU at the size that the weights know, percent; of the pixels the share that the plain network sees alike."""
     plain = BiSeNetV2.load(shipped(pictures.dataset))
     size, classes = plain.seen_at or SHIPPED_SIZE, plain.config.num_classes
-    segmenter, dataset = _segmenter(kind.engine, kind.precision, size, pictures), pictures.open(pictures.split, size)
+    segmenter, dataset = _segmenter(kind, size, pictures), pictures.open(pictures.split, size)
     matrix, same, images = torch.zeros(classes, classes, dtype=torch.int64), [], pictures.tested or len(dataset)
     for number, expected in zip(range(images), _plain_maps(pictures, size), strict=False):
         image, labels = dataset.load(number)
@@ -316,8 +282,3 @@ def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
         for _ in range(6):
             network(torch.zeros(1, *size, 3, dtype=torch.uint8, device=device))
     return list(found.values())
-
-
-def records(folder: Path) -> dict[str, SpeedRecord]:
-    """The records of `time_ways` in a folder, by where they were measured, those of a GPU first."""
-    return {where_measured(record): record for record in bench.read_records(folder / "ways")}

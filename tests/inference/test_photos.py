@@ -167,7 +167,10 @@ def test_no_result_replaces_another_or_lies_among_its_sources(capsys):
     [
         (["nowhere"], "no such file or folder: nowhere"),
         (["void"], "no picture or video in void; the names end with .bmp"),
-        (["a.png", "--out", "file"], "cannot write to the folder file (File exists); name another one"),
+        (
+            ["a.png", "--out", "file"],
+            "cannot write to file (file is a file); make room there, or name another folder: --out",
+        ),
         (["notes.txt"], "notes.txt: by its name neither a picture nor a video"),
     ],
 )

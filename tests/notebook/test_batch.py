@@ -52,7 +52,7 @@ def notebook(path: Path, *cells: tuple[str, str]) -> Path:
     return path
 
 
-KNOWN = "dataset = scale = seeds = train = data_root = weights = 0"
+KNOWN = "\n".join(f"{name} = 0" for name in ("dataset", "scale", "seeds", "train", "data_root", "weights"))
 
 
 def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, capsys):
@@ -64,11 +64,11 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
         batch.reproduce([first, second, third], parameters)
     index = (output_folder("streets", "smoke") / "index.md").read_text()
     assert "KeyError: 'why'" in index
-    assert "no cell tagged 'parameters'" in capsys.readouterr().out
+    assert "c_bare: unknown parameter 'dataset'" in capsys.readouterr().out
     done = nbformat.read(output_folder("streets", "smoke") / "b_runs.ipynb", as_version=4)
     assert done.cells[-1].outputs[0].text == "streets\n"
     with pytest.raises(batch.NotebooksFailedError, match="failed: b_runs"):
-        batch.reproduce([notebook(second, ("parameters", "dataset = scale = 0"))], parameters)
+        batch.reproduce([notebook(second, ("parameters", "dataset = 0\nscale = 0"))], parameters)
     assert "unknown parameter 'seeds'" in capsys.readouterr().out
 
 

@@ -40,12 +40,12 @@ def test_notebooks_have_parameters_and_stored_outputs():
     ("wrong", "message"),
     [
         ({"dataset": "camvit"}, "did you mean 'camvid'"),
-        ({"scale": 1}, "unknown scale 1"),
-        ({"seeds": "[0, 1]"}, "list of non-negative integers"),
-        ({"seeds": []}, "list of non-negative integers"),
-        ({"seeds": [1, 1]}, "each may stand there once"),
-        ({"train": "false"}, "must be a boolean"),
-        ({"data_root": None}, "path as text"),
+        ({"scale": "shrt"}, "did you mean 'short'"),
+        ({"seeds": "[0, 1]"}, r"it must be of type tuple\[int"),
+        ({"seeds": [-1]}, "it must be non-negative integers"),
+        ({"seeds": [1, 1]}, "each once"),
+        ({"train": "false"}, "must be of type bool"),
+        ({"data_root": None}, "must be of type str"),
     ],
 )
 def test_notebook_parameters_are_checked(wrong, message):

@@ -9,7 +9,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from bisenet.__main__ import main
-from bisenet.data.rendered import Streets
+from bisenet.data.streets import Streets
 from bisenet.runs.errors import told
 from bisenet.train import _next
 

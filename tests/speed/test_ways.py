@@ -9,7 +9,7 @@ import torch
 from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
 from bisenet.inference import engines
 from bisenet.model import BiSeNetV2
-from bisenet.speed import charts, timings, ways
+from bisenet.speed import bench, charts, timings, ways
 from bisenet.speed.machine import where_measured
 from bisenet.speed.ways import Kind
 
@@ -25,7 +25,7 @@ def record(tmp_path_factory):
             lambda: [Kind("segmenter", "torch"), Kind("straightforward", "eager"), Kind("segmenter", "tensorrt")],
         )
         made = ways.time_ways(iterations=3, frame=(128, 256), tested=2, batches=(1, 2), folder=folder / "ways")
-    assert ways.records(folder) == {where_measured(made): json.loads(json.dumps(made))}
+    assert bench.records(folder / "ways", where_measured) == {where_measured(made): json.loads(json.dumps(made))}
     return made
 
 

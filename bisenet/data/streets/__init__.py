@@ -7,15 +7,22 @@ houses, trucks and cars the lacquer of motorcycles. What a pixel is follows from
 from context (a long windowed box on rails is a train, with wheels it is a bus), seldom from its colour.
 """
 
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
-from bisenet.data.streets.canvas import CLASSES, PALETTE, Canvas
+from bisenet.data.streets.canvas import Canvas
+from bisenet.data.streets.classes import CLASSES, PALETTE
 from bisenet.data.streets.plan import Street, paint_bonnet
+from bisenet.dataset import DatasetInfo, Pair
 
-__all__ = ["CLASSES", "PALETTE", "render"]
+__all__ = ["CLASSES", "PALETTE", "Streets", "render"]
 
 
-def render(index: int, size: tuple[int, int] = (512, 1024), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def render(index: int, size: tuple[int, int] = (512, 1024), seed: int = 0) -> Pair:
     """Scene number `index` of the endless series `seed`: image (H, W, 3) uint8 and labels (H, W) uint8.
 
     `size` is (height, width). Labels are train ids 0..18, 255 is void. The same arguments give the same bytes
@@ -35,3 +42,46 @@ def render(index: int, size: tuple[int, int] = (512, 1024), seed: int = 0) -> tu
     canvas.mirror()
     paint_bonnet(canvas, rng)
     return canvas.develop(rng), np.array(canvas.labels)
+
+
+class Streets:
+    """The embedded scenes: rendered on request, the last ones kept. Every split has a seed of its own.
+
+    Recipes were chosen on `tuning`, which no table is tested on.
+    """
+
+    info = DatasetInfo(
+        "streets",
+        CLASSES,
+        PALETTE,
+        {"train": 2975, "val": 500, "tuning": 500, "train+val": 3475},  # as many as Cityscapes has
+        needs_files=False,
+    )
+    source = "rendered"
+    labelled = True
+    SEEDS: Mapping[str, int] = {"train": 0, "val": 1, "tuning": 2}
+
+    def __init__(self, split: str, size: tuple[int, int]):
+        self.size = size
+        self.scenes = [(self.SEEDS[part], i) for part in split.split("+") for i in range(self.info.splits[part])]
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def load(self, index: int) -> Pair:
+        seed, number = self.scenes[index]
+        return self.render(number, seed)
+
+    @functools.cached_property
+    def render(self) -> Callable[[int, int], Pair]:
+        """Rendering with a memory of 256 MiB, in which all scenes of a small run fit."""
+        return functools.lru_cache(maxsize=2**28 // (4 * math.prod(self.size)))(self._render)
+
+    def _render(self, number: int, seed: int) -> Pair:
+        image, labels = render(number, self.size, seed)
+        image.flags.writeable = labels.flags.writeable = False  # shared by everybody who asks for this scene
+        return image, labels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: not the scenes."""
+        return {key: value for key, value in vars(self).items() if key != "render"}

@@ -1,8 +1,7 @@
-"""The canvas that paints image and labels together, its camera, its weather, and the colours that classes share."""
+"""The canvas that paints image and labels together, its camera, and its weather."""
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,130 +10,14 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-CLASSES: tuple[str, ...] = (
-    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-    "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
-)  # fmt: skip
-PALETTE: np.ndarray = np.array([
-    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
-    (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
-    (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
-], dtype=np.uint8)  # fmt: skip
-(ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN, VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR,
- TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE) = range(19)  # fmt: skip
-VOID = 255
+from bisenet.data.streets import classes
+from bisenet.data.streets.colours import Colour, chance, hsv, scaled, uniform
 
-Colour = tuple[int, int, int, int]  # red, green, blue, and how strongly the surface is textured
 Tint = Colour | None  # none leaves the image as it is
 Label = int | None  # none leaves the labels as they are
 Point = tuple[float, float]
 NEAR, FAR = 1.5, 160.0
 CIRCLE: list[Point] = [(math.cos(t), math.sin(t)) for t in np.linspace(0, 2 * math.pi, 13)[:-1].tolist()]
-
-
-# --- colours: each material as it is in life, with overlap between classes -----------------------------------
-
-
-def chance(rng: Generator, probability: float) -> bool:
-    return bool(rng.random() < probability)
-
-
-def uniform(rng: Generator, low: float, high: float) -> float:
-    return low + (high - low) * rng.random()
-
-
-def hsv(rng: Generator, hue: Point, saturation: Point, value: Point, texture: int) -> Colour:
-    """A colour with hue, saturation and value drawn from the given intervals."""
-    rgb = colorsys.hsv_to_rgb(uniform(rng, *hue), uniform(rng, *saturation), uniform(rng, *value))
-    red, green, blue = (round(255 * channel) for channel in rgb)
-    return red, green, blue, texture
-
-
-def plaster(rng: Generator) -> Colour:
-    """Plaster or brick, of houses."""
-    if chance(rng, 0.3):
-        return hsv(rng, (0.0, 0.05), (0.35, 0.6), (0.4, 0.65), 60)
-    return hsv(rng, (0.05, 0.15), (0.05, 0.4), (0.55, 0.9), 50)
-
-
-def concrete(rng: Generator) -> Colour:
-    """Concrete or stone, of walls; also of some houses."""
-    return hsv(rng, (0.05, 0.16), (0.02, 0.18), (0.4, 0.7), 90)
-
-
-def asphalt(rng: Generator) -> Colour:
-    return hsv(rng, (0.55, 0.7) if chance(rng, 0.7) else (0.0, 0.12), (0.0, 0.1), (0.24, 0.44), 40)
-
-
-def slabs(rng: Generator) -> Colour:
-    """Slabs of a sidewalk, lighter and warmer than most asphalt."""
-    return hsv(rng, (0.02, 0.12), (0.05, 0.25), (0.45, 0.74), 45)
-
-
-def earth(rng: Generator) -> Colour:
-    return hsv(rng, (0.07, 0.12), (0.3, 0.5), (0.3, 0.5), 90)
-
-
-def grass(rng: Generator) -> Colour:
-    return hsv(rng, (0.18, 0.28), (0.4, 0.65), (0.36, 0.56), 90)
-
-
-def leaves(rng: Generator) -> Colour:
-    """Darker than grass; some are autumnal."""
-    if chance(rng, 0.15):
-        return hsv(rng, (0.08, 0.14), (0.5, 0.75), (0.3, 0.5), 150)
-    return hsv(rng, (0.24, 0.38), (0.35, 0.65), (0.14, 0.38), 150)
-
-
-def zinc(rng: Generator) -> Colour:
-    """Galvanised steel: poles, some fences."""
-    return hsv(rng, (0.5, 0.65), (0.0, 0.1), (0.35, 0.62), 15)
-
-
-def lacquer(rng: Generator) -> Colour:
-    """Cars, motorcycles: white, silver and black more often than a colour."""
-    if chance(rng, 0.6):
-        return hsv(rng, (0.5, 0.65), (0.0, 0.1), (0.75, 0.95) if chance(rng, 0.5) else (0.1, 0.5), 15)
-    return hsv(rng, (0.55, 0.68) if chance(rng, 0.5) else (0.95, 1.03), (0.5, 0.9), (0.3, 0.75), 15)
-
-
-def livery(rng: Generator) -> Colour:
-    """Buses, shop signs, tarpaulins: a colour to be seen from afar."""
-    hues = ((0.97, 1.02), (0.1, 0.15), (0.3, 0.42), (0.55, 0.6))
-    return hsv(rng, hues[int(rng.integers(4))], (0.6, 0.9), (0.5, 0.9), 20)
-
-
-def signal(rng: Generator) -> Colour:
-    """The red, blue and yellow of traffic signs."""
-    hues = ((0.97, 1.0), (0.97, 1.0), (0.58, 0.63), (0.12, 0.15))
-    return hsv(rng, hues[int(rng.integers(4))], (0.75, 0.95), (0.6, 0.95), 5)
-
-
-def cloth(rng: Generator) -> Colour:
-    """Coats and trousers: mostly dark, some in a colour."""
-    if chance(rng, 0.6):
-        return hsv(rng, (0.55, 0.7), (0.1, 0.5), (0.1, 0.4), 25)
-    return hsv(rng, (0.0, 1.0), (0.3, 0.8), (0.3, 0.9), 25)
-
-
-def glass(rng: Generator) -> Colour:
-    return hsv(rng, (0.5, 0.65), (0.1, 0.35), (0.12, 0.5), 30)
-
-
-def dark(rng: Generator) -> Colour:
-    """Rubber, iron."""
-    return hsv(rng, (0.0, 1.0), (0.0, 0.15), (0.06, 0.25), 25)
-
-
-WHITE: Colour = (235, 235, 230, 5)
-
-
-def scaled(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (min(255, round(factor * channel)) for channel in colour[:3])
-    return red, green, blue, colour[3]
-
-
-# --- the canvas ---------------------------------------------------------------------------------------------
 
 
 class Canvas:
@@ -230,7 +113,8 @@ class Canvas:
         below = self.width, self.height - row
         above = self.image.crop((0, 0, self.width, row)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         blurred = above.resize((max(1, self.width // 8), 12)).resize(below)
-        mask = self.labels.point([round(255 * self.wet) if label in (ROAD, SIDEWALK) else 0 for label in range(256)])
+        wet = (classes.ROAD, classes.SIDEWALK)
+        mask = self.labels.point([round(255 * self.wet) if label in wet else 0 for label in range(256)])
         self.image.paste(blurred, (0, row), mask.crop((0, row, self.width, self.height)))
 
     def develop(self, rng: Generator) -> np.ndarray:
@@ -317,7 +201,7 @@ class Thing:
     width: float = 0.4
     length: float = 0.4
     height: float = 1.7
-    label: int = VOID
+    label: int = classes.VOID
     across: bool = False  # a vehicle that crosses the road shows its side
     reach: float = 0.0  # painted before all that is nearer than z + reach
 

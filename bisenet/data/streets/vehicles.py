@@ -5,25 +5,9 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from bisenet.data.streets.canvas import (
-    BUS,
-    CAR,
-    TRAIN,
-    TRUCK,
-    WHITE,
-    Canvas,
-    Colour,
-    Plane,
-    Point,
-    Thing,
-    chance,
-    dark,
-    glass,
-    lacquer,
-    livery,
-    scaled,
-    uniform,
-)
+from bisenet.data.streets import classes, colours
+from bisenet.data.streets.canvas import Canvas, Plane, Point, Thing
+from bisenet.data.streets.colours import WHITE, Colour, chance, scaled, uniform
 
 # --- vehicles: a side (from front to rear) and an end each --------------------------------------------------
 
@@ -44,11 +28,11 @@ class Coat:
 def vehicle(canvas: Canvas, thing: Thing, rng: Generator) -> None:
     """The flank, if it shows, then the near face; the heading says which of them is the side."""
     front = chance(rng, 0.5)
-    body = lacquer(rng) if thing.label == CAR or chance(rng, 0.3) else livery(rng)
-    trim = livery(rng) if chance(rng, 0.4) else WHITE
-    if thing.label == TRAIN:  # a light car with a stripe
+    body = colours.lacquer(rng) if thing.label == classes.CAR or chance(rng, 0.3) else colours.livery(rng)
+    trim = colours.livery(rng) if chance(rng, 0.4) else WHITE
+    if thing.label == classes.TRAIN:  # a light car with a stripe
         body, trim = scaled(WHITE, uniform(rng, 0.7, 1)), body
-    coat = Coat(thing.label, body, glass(rng), trim, dark(rng), front, chance(rng, 0.3))
+    coat = Coat(thing.label, body, colours.glass(rng), trim, colours.dark(rng), front, chance(rng, 0.3))
     side, end = VEHICLES[thing.label][:2]
     *flank, (near, span) = canvas.faces(thing)
     for plane, length in flank:
@@ -163,10 +147,10 @@ def truck_end(plane: Plane, w: float, h: float, coat: Coat) -> None:
 
 Art = Callable[[Plane, float, float, Coat], None]
 VEHICLES: dict[int, tuple[Art, Art, Point, Point, Point]] = {  # side, end, from-to of width, length, height
-    CAR: (car_side, car_end, (1.7, 1.9), (3.8, 4.9), (1.42, 2.0)),
-    TRUCK: (truck_side, truck_end, (2.3, 2.5), (6.5, 10), (2.7, 3.6)),
-    BUS: (bus_side, bus_end, (2.4, 2.6), (9, 13), (2.8, 3.4)),
-    TRAIN: (train_side, train_end, (2.4, 2.7), (18, 36), (3.0, 3.6)),
+    classes.CAR: (car_side, car_end, (1.7, 1.9), (3.8, 4.9), (1.42, 2.0)),
+    classes.TRUCK: (truck_side, truck_end, (2.3, 2.5), (6.5, 10), (2.7, 3.6)),
+    classes.BUS: (bus_side, bus_end, (2.4, 2.6), (9, 13), (2.8, 3.4)),
+    classes.TRAIN: (train_side, train_end, (2.4, 2.7), (18, 36), (3.0, 3.6)),
 }
 
 
