@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
-import importlib
+import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -55,6 +57,26 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     except batch.NotebooksFailedError as error:
         raise CommandError(str(error)) from error
     print(f"index: {index}\nresults: {_room('report.page').build()}")
+
+
+def _workflow_flags(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser)
+    add_data_root(parser)
+    add_batch(parser)
+    add_execution(parser)
+    after = "after --, such as: -- --dry-run, -- --executor slurm --jobs 32 (default: --cores all)"
+    parser.add_argument("snakemake", nargs="*", metavar="SNAKEMAKE", help=f"arguments of Snakemake {after}")
+
+
+def _workflow(arguments: argparse.Namespace) -> None:
+    if not importlib.util.find_spec("snakemake"):
+        raise CommandError("Snakemake is not installed: pip install -c constraints.txt -e '.[cluster]'")
+    batch, workflow = _room("notebook.batch"), _room("notebook.workflow")
+    paths, data_root = batch.notebooks(arguments.only), _absolute(arguments.data_root)
+    parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, data_root)
+    words = workflow.command(paths, parameters, execution_of(arguments), arguments.snakemake)
+    sys.stdout.flush()
+    os.execv(words[0], words)  # so that signals and the exit code are Snakemake's
 
 
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +235,7 @@ COMMANDS: dict[str, Command] = {
         _reproduce_flags,
         _reproduce,
     ),
+    "workflow": ("The same as jobs of a cluster, or on plain cores, by Snakemake.", _workflow_flags, _workflow),
     "plan": ("Say what a reproduction would cost: distinct runs, hours, memory; trains nothing.", _plan_flags, _plan),
     "report": ("Write all results as one page: tables beside the paper's, figures, provenance.", _no_flags, _report),
     "train": ("Train one row of a table and record it; an interrupted run goes on.", _train_flags, _train),

@@ -133,12 +133,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     execution = execution or Execution()
     folder = output_folder(parameters.dataset, parameters.scale)
     check_writable(folder)
-    os.environ["BISENET_RESULTS"] = str(results_folder().resolve())  # notebooks run in a folder of their own
-    if not CLONED and not parameters.data_root and (place := work_folder() / "data" / parameters.dataset).is_dir():
-        parameters = dataclasses.replace(parameters, data_root=str(place))
-    for name in ("BISENET_IMAGENET", "BISENET_CACHE"):
-        if value := os.environ.get(name):
-            os.environ[name] = str(Path(value).expanduser().resolve())
+    parameters = with_absolute_paths(parameters)
     runs = needed_by(paths, parameters)
     missing = [run for run in runs if not yours().find(run) and not lacks(run)]
     if missing:  # files that are not there are noticed before anything is timed
@@ -152,7 +147,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     failed = []
     for path in paths:
         print(f"{path.stem} ...", flush=True)
-        began, problem = time.monotonic(), _execute(path, folder / path.name, plain(parameters))
+        began, problem = time.monotonic(), execute(path, folder / path.name, plain(parameters))
         print(f"{path.stem}: {problem or 'done'} ({time.monotonic() - began:.0f} s)", flush=True)
         failed += [path.stem] if problem else []
     index = write_index(folder)
@@ -161,7 +156,18 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     return index
 
 
-def _execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
+def with_absolute_paths(parameters: Parameters) -> Parameters:
+    """For processes that run in folders of their own: the same parameters, and the environment of this process."""
+    os.environ["BISENET_RESULTS"] = str(results_folder().resolve())
+    for name in ("BISENET_IMAGENET", "BISENET_CACHE"):
+        if value := os.environ.get(name):
+            os.environ[name] = str(Path(value).expanduser().resolve())
+    if not CLONED and not parameters.data_root and (place := work_folder() / "data" / parameters.dataset).is_dir():
+        return dataclasses.replace(parameters, data_root=str(place))
+    return parameters
+
+
+def execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
     """Run one notebook; returns what went wrong in one line, or nothing."""
     output.with_suffix(".csv").unlink(missing_ok=True)  # a table must not outlive the notebook that made it
     how = {"kernel_name": "python3", "cwd": output.parent, "progress_bar": False}
