@@ -41,6 +41,9 @@ class Whole(nn.Module):
     exporter finds would stay on that of the export.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: BiSeNetV2, seen: Size | None):
         super().__init__()
         self.network, self.seen = network, seen
