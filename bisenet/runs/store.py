@@ -5,6 +5,7 @@ Reading (`train = False`) shows what came with the repository, reproducing (`tra
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 
 from bisenet.data.places import REPOSITORY, work_folder
@@ -76,13 +77,10 @@ def run_folder(run: Run) -> Path:
 
 def check_writable(folder: Path) -> None:
     """Notice a read-only or full disk before hours of training, not after."""
-    probe = folder / f"probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(bytes(1 << 20))
-        finally:
-            probe.unlink(missing_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(1 << 20))
     except OSError as error:
         files = [up for up in (folder, *folder.parents) if up.is_file()]
         reason = f"{files[0]} is a file" if files else f"{error.strerror}"
