@@ -8,6 +8,7 @@ answer. Ours, the "segmenter", answers like that one; it begins with the pixels,
 
 import dataclasses
 import functools
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
@@ -27,13 +28,14 @@ from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, write_json
 from bisenet.inference import engines
 from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.model import BiSeNetV2, upsample
-from bisenet.runs.memory import peak
+from bisenet.runs.clock import between, clock_of
+from bisenet.runs.memory import let_go, peak
 from bisenet.runs.store import check_writable
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
 from bisenet.speed.peers import FRAME, chosen
-from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, resize, rounded, time_in_turn, timing
+from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, resize, rounded, time_in_turn, timing
 
 BATCHES = (1, 2, 4, 8)
 CALIBRATION = 64  # embedded scenes, of the training split
@@ -95,6 +97,7 @@ def seconds_of(scale: str) -> float:
     return bench.seconds_of(chosen(["BiSeNetV2"]), names, scale)
 
 
+@torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)  # of PyTorch as it is; engines set theirs
 def time_ways(
     *,
     iterations: int = ITERATIONS,
@@ -117,9 +120,11 @@ def time_ways(
     machine = machine_of(device, frame)
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
-    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(_Alone(), size).gmacs}
-    record["layers"] = layers(size, device)
     possible = [kind for kind in kinds() if not kind.problem]
+    floats = dict.fromkeys(kind.precision for kind in possible if kind.precision != "int8")
+    record["peaks"] = {precision: machine_peak(device, precision) for precision in floats}
+    record |= {"peak": record["peaks"]["fp32"], "gflop": 2 * cost.count(_Alone(), size).gmacs}
+    record["layers"] = layers(size, device)
     segmenters = {kind: _loaded(kind, size) for kind in possible if kind.kind == "segmenter"}
     ways = _ways(possible, segmenters, frame, size, device)
     seconds = time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))
@@ -128,6 +133,7 @@ def time_ways(
         record["ways"][str(kind)] |= {"load": round(load, 1), "batches": _batches(segmenter, frame, batches)}
         record["ways"][str(kind)] |= _answers(kind, tested) | ({"memory": _memory(kind, size)} if memory else {})
         write_json(folder / f"{slug(where_measured(record))}.json", record)
+        let_go(device)
     return record
 
 
@@ -210,7 +216,7 @@ def _batches(segmenter: Segmenter, frame: Size, batches: Sequence[int]) -> dict[
         for _ in range(3):
             segmenter(frames)
             moments.append(clock())
-        best[str(batch)] = round(1000 * float(np.diff(moments)[1:].min()) / batch, 2)
+        best[str(batch)] = round(1000 * min(between(moments)[1:]) / batch, 2)
     return best
 
 
@@ -261,25 +267,27 @@ def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
     """
     network = FromPixels(folded(BiSeNetV2.load(SHIPPED_WEIGHTS))).to(device).to(memory_format=torch.channels_last)
     found: dict[str, dict[str, Any]] = {}
-    began, clock = [0.0], clock_of(device)
+    moments: dict[str, list[Any]] = {}
+    clock = clock_of(device)
 
-    def before(module: nn.Module, inputs: Any) -> None:
-        began[0] = clock()
+    def before(name: str, module: nn.Module, inputs: Any) -> None:
+        moments[name] = [clock()]
 
     def after(name: str, module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
-        ms = 1000 * (clock() - began[0])
+        moments[name].append(clock())
         flop = 2 * module.weight[0].numel() * output.numel()
         moved = inputs[0].nbytes + module.weight.nbytes + output.nbytes
-        line = found.setdefault(name, {"layer": name, "gflop": flop / 1e9, "bytes": moved, "ms": ms})
-        line["ms"] = round(min(line["ms"], ms), 4)
+        found.setdefault(name, {"layer": name, "gflop": flop / 1e9, "bytes": moved, "ms": math.inf})
 
     for name, module in network.network.named_modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_pre_hook(before)
+            module.register_forward_pre_hook(functools.partial(before, name))
             module.register_forward_hook(functools.partial(after, name))
     with torch.inference_mode():
         for _ in range(6):
             network(torch.zeros(1, *size, 3, dtype=torch.uint8, device=device))
+            for name, line in found.items():
+                line["ms"] = round(min(line["ms"], 1000 * sum(between(moments[name]))), 4)
     return list(found.values())
 
 
