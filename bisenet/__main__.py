@@ -7,11 +7,11 @@ import sys
 import warnings
 
 from bisenet.commands import measuring, training, using
-from bisenet.commands.common import PROGRAM, CommandError
+from bisenet.commands.common import PROGRAM, CommandError, take_part
 from bisenet.data import describe
 from bisenet.runs.errors import told
 from bisenet.runs.provenance import unused_gpu
-from bisenet.runs.together import SaidByFirstError
+from bisenet.runs.together import SaidByFirstError, first_to_tell
 
 
 def main(words: list[str] | None = None) -> int:
@@ -21,7 +21,9 @@ def main(words: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     arguments = make_parser().parse_args(words)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
+    warnings.filterwarnings("ignore", "The `srun` command is available")  # of Lightning, wherever a cluster is near
     try:
+        take_part(arguments)
         if reason := unused_gpu():
             warnings.warn(reason, stacklevel=1)
         if hasattr(arguments, "dataset"):
@@ -33,13 +35,15 @@ def main(words: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except Exception as error:
-        message = str(error) if isinstance(error, CommandError) else told(error)
-        print(f"{PROGRAM} {arguments.command}: {message}", file=sys.stderr)
+        if first_to_tell():
+            message = str(error) if isinstance(error, CommandError) else told(error)
+            print(f"{PROGRAM} {arguments.command}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         trains = arguments.command in ("train", "reproduce")
         going_on = ", training goes on from the last checkpoint" if trains else ""
-        print(f"\ninterrupted; what is done is kept{going_on}", file=sys.stderr)
+        if first_to_tell():
+            print(f"\ninterrupted; what is done is kept{going_on}", file=sys.stderr)
         return 130
     return 0
 

@@ -4,7 +4,7 @@ import ctypes
 import dataclasses
 import os
 import platform
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -55,30 +55,30 @@ class Execution:
         """Whether more than one process takes part."""
         return int(os.environ.get("WORLD_SIZE", self.devices * self.num_nodes)) > 1
 
-    def alone(self) -> Self:
-        """The same on one device."""
-        return dataclasses.replace(self, devices=1, num_nodes=1, strategy="auto")
+    def alone(self) -> Fabric:
+        """Fabric on one device for this process by itself, even where it is one of several."""
+        return self._launched(devices=1, plugins=LightningEnvironment())
 
     def fabric(self) -> Fabric:
         """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count.
 
         ValueError if other processes take part than were asked for, as where Slurm starts one task for two devices.
         """
-        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32, in training and in evaluation
+        if not self.several:  # tasks of Slurm are no group then
+            return self._launched(devices=1, strategy=self.strategy, plugins=LightningEnvironment())
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
-        fabric = Fabric(
-            accelerator=self.resolved_accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            strategy=self.strategy,
-            precision=self.resolved_precision,
-            plugins=None if self.several else LightningEnvironment(),  # or tasks of Slurm were one training
-        )
-        fabric.launch()
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))  # Fabric insists, `srun --ntasks` does not set it
+        fabric = self._launched(devices=devices, num_nodes=nodes, strategy=self.strategy)
         if fabric.world_size != devices * nodes:
             asked = f"asked for {devices} devices on {nodes} machines, there are {fabric.world_size} processes"
             raise ValueError(f"{asked}; under Slurm start a task for each: srun --ntasks-per-node {devices}")
+        return fabric
+
+    def _launched(self, **how: Any) -> Fabric:
+        torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32, in training and in evaluation
+        fabric = Fabric(accelerator=self.resolved_accelerator, precision=self.resolved_precision, **how)
+        fabric.launch()
         return fabric
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Within, a temporary name beside `path` to write to; it becomes `path` at the end, and is removed on an error."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{os.urandom(4).hex()}.partial")  # in containers many have the same number
     try:
         yield partial
         partial.replace(path)

@@ -34,8 +34,8 @@ from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
 from bisenet.samples import Samples, make_loader
 
-# Fabric announces its precision at every start; the record says it.
-logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+# Fabric announces its precision, and every process of several, at every start; the record says it.
+logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +142,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a watcher gets every ten iterations: how far it is, every loss so far, seconds an iteration."""
+    """What a watcher gets after the first iteration and every tenth: how far it is, losses, seconds an iteration."""
 
     done: int
     iterations: int
@@ -233,7 +233,7 @@ def fit(
         images, labels = _next(batches)
         losses[done - 1] = step(network, optimizer, images, labels, config, fabric, execution.accumulation)
         save = done % execution.checkpoint_every == 0 or done == config.iterations
-        if done % 10 == 0 or save:
+        if done == first + 1 or done % 10 == 0 or save:
             checked, spent = _check(losses, checked, done, fabric), time.monotonic() - began
             fitted = Fitted(losses[:done].cpu().numpy(), before.seconds + spent, processes)
             if watch and fabric.is_global_zero:

@@ -1,6 +1,8 @@
 """On a GPU the numbers of the CPU, and calls from other threads: `make test-gpu`."""
 
 import dataclasses
+import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,11 +17,18 @@ from bisenet.dataset import IGNORE
 from bisenet.evaluate import evaluate, miou
 from bisenet.execution import Execution, memory_format
 from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS
+from bisenet.inference import export
 from bisenet.inference.segmenter import Plain, Segmenter
 from bisenet.model import BiSeNetV2
+from bisenet.runs import memory
+from bisenet.runs.clock import between, clock_of
+from bisenet.runs.forecast import forecast_runs
+from bisenet.runs.many import needed
 from bisenet.runs.plan import plan
+from bisenet.runs.rehearse import ITERATIONS, rehearse
 from bisenet.runs.training import find_or_train
-from bisenet.train import prepare, total_loss
+from bisenet.speed.machine import machine_peak
+from bisenet.train import prepare, step, total_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU, or this run does not see it")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -97,3 +106,85 @@ def test_segmenters_answer_as_the_plain_network_in_any_thread_or_say_why_not(eng
 def test_a_training_is_recorded_with_its_gpu(results):
     record = find_or_train(plan(paper.row("table_2.ohem"), "streets", "smoke", 0), execution=of_device(GPU))
     assert record.processes[0]["device"]["gpu"] == torch.cuda.get_device_name() and not record.processes[0]["tf32"]
+
+
+# --- what is said of memory and time -------------------------------------------------------------------------------
+
+SMALL = dataclasses.replace(RECIPE, batch=4, input_size=(256, 512))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_forecast_of_memory_is_the_peak_of_the_real_step_in_the_precision_that_trains(precision):
+    fabric, model = of_device(GPU, precision).fabric(), paper.row("table_2.ohem").model
+    before = torch.cuda.memory_allocated()
+    trial = memory.attempt(model, SMALL, fabric)
+    assert trial.factor == 1
+    need = trial.need(1)
+    del trial
+    memory.let_go(GPU)
+    assert torch.cuda.memory_allocated() - before < 0.05 * need
+    _, network, optimizer = prepare(BiSeNetV2(model), SMALL, fabric)
+    images = torch.zeros(4, 256, 512, 3, dtype=torch.uint8, device=GPU)
+    for _ in range(2):
+        memory.forget_peak(GPU)
+        step(network, optimizer, images, images[..., 0], SMALL, fabric)
+    assert need == pytest.approx(memory.peak(GPU) - before, rel=0.1)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_a_part_counts():
+    fabric, model = of_device(GPU, "bf16-mixed").fabric(), paper.row("table_2.ohem").model
+    assert memory.attempt(model, SMALL, fabric, 2).factor == 2  # two images of four
+    larger = dataclasses.replace(RECIPE, batch=4096)  # 512x1024 each
+    assert 1 < memory.attempt(model, larger, fabric).factor <= 2048
+
+
+def test_a_forecast_takes_the_real_batch_and_leaves_no_network(results):
+    runs = needed(["table_2"], "streets", "short", [0])[:3]
+    before = torch.cuda.memory_allocated()
+    said = forecast_runs(runs, of_device(GPU, "bf16-mixed"), notebooks=0, reading=0.0, start=lambda: 0.0)
+    assert torch.cuda.get_device_name() in str(said) and "pixels" not in str(said)
+    assert torch.cuda.memory_allocated() - before < 2**27
+    assert min(said.seconds.values()) > 0
+
+
+def test_a_rehearsal_says_what_it_took(capsys):
+    rehearse(paper.row("table_2.ohem"), "camvid", "short", None, dataclasses.replace(of_device(GPU), precision="auto"))
+    said = capsys.readouterr().out
+    assert f"{ITERATIONS['cuda']} iterations in" in said and f"after {ITERATIONS['cuda'] // 2} of them" in said
+    allocated, kept = map(float, re.search(r"peak memory: ([\d.]+) GiB, ([\d.]+) with what is kept", said).groups())
+    assert 0 < allocated <= kept
+
+
+def test_events_agree_with_a_clock_that_waits():
+    a, clock = torch.randn(4096, 4096, device=GPU), clock_of(GPU)
+    for _ in range(3):
+        a @ a
+    torch.cuda.synchronize()
+    began, moments = time.perf_counter(), [clock()]
+    for _ in range(50):
+        a @ a
+        moments.append(clock())
+    seconds = between(moments)  # waits
+    assert sum(seconds) == pytest.approx(time.perf_counter() - began, rel=0.2)
+
+
+def test_peaks_are_those_of_the_precision():
+    peaks = {precision: machine_peak(GPU, precision)["gflops"] for precision in ("fp32", "tf32", "bf16", "fp16")}
+    assert not torch.backends.cuda.matmul.allow_tf32
+    if torch.cuda.get_device_capability() >= (8, 0):  # matrix units for TF32 and bf16
+        assert peaks["fp32"] < peaks["tf32"] < peaks["bf16"], peaks
+
+
+# --- exports -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("graph", [export.Graph(SHIPPED_SIZE), export.Graph(None, whole=True, seen=(128, 256))])
+@pytest.mark.parametrize("to", ["pt2", "torchscript"])
+def test_files_that_were_exported_on_the_cpu_run_on_the_gpu(to, graph, tmp_path):
+    path, network = tmp_path / f"a{export.FORMATS[to].suffix}", BiSeNetV2.load(SHIPPED_WEIGHTS)
+    export.export(network, to, graph, path)
+    moved = torch.jit.load(path, map_location=GPU) if to == "torchscript" else torch.export.load(path).module().to(GPU)
+    inputs = graph.inputs(1, SHIPPED_SIZE)
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        output = moved(inputs.to(GPU))
+    assert output.device.type == "cuda" and graph.difference(output.cpu(), network, inputs) < 0.01

@@ -2,8 +2,12 @@
 
 import argparse
 import dataclasses
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from bisenet.data import DATASETS
 from bisenet.data.folder import CLASSES
@@ -56,6 +60,30 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 
 def execution_of(arguments: argparse.Namespace) -> Execution:
     return Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
+
+
+TOGETHER = ("train", "rehearse")  # commands that several processes run as one
+
+
+def is_first(execution: Execution) -> bool:
+    """Whether this process is the first of those that run a command as one; each of several that do not is."""
+    return not execution.several or getattr(rank_zero_only, "rank", 0) == 0
+
+
+def take_part(arguments: argparse.Namespace) -> None:
+    """As one of several processes, leave all that is said, but errors, to the first.
+
+    CommandError for a command that one process does.
+    """
+    if arguments.command in TOGETHER:
+        if not is_first(execution_of(arguments)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            warnings.simplefilter("ignore")
+    elif (number := int(os.environ.get("WORLD_SIZE", 1))) > 1:
+        raise CommandError(
+            f"this is one of {number} processes (WORLD_SIZE in the environment), and {arguments.command} takes one; "
+            f"torchrun is for {' and '.join(TOGETHER)}, reproduce and plan have --devices"
+        )
 
 
 def print_scores(matrix: Any, classes: tuple[str, ...]) -> None:

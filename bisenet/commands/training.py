@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from lightning_fabric.utilities.rank_zero import rank_zero_only
-
 from bisenet import paper
 from bisenet.commands.common import (
     Command,
@@ -19,6 +17,7 @@ from bisenet.commands.common import (
     add_execution,
     add_setting,
     execution_of,
+    is_first,
     print_scores,
 )
 from bisenet.commands.results import write_results
@@ -29,7 +28,7 @@ from bisenet.evaluate import PROTOCOLS
 from bisenet.files import shipped
 from bisenet.runs.plan import plan
 from bisenet.runs.publish import publish, ship
-from bisenet.runs.rehearse import rehearse
+from bisenet.runs.rehearse import ITERATIONS, rehearse
 from bisenet.runs.store import yours
 from bisenet.runs.testing import evaluate_file, export_predictions, load_for
 from bisenet.runs.training import find_or_train, print_progress
@@ -127,15 +126,10 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.weights:
         training = dataclasses.replace(run.training, initial=fingerprint(arguments.weights))
         run = dataclasses.replace(run, scale="custom", training=training, base=None)
-    found = yours().find(run)
-    record = find_or_train(
-        run,
-        data_root=arguments.data_root,
-        weights=arguments.weights,
-        execution=execution_of(arguments),
-        watch=print_progress,
-    )
-    if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes the first one speaks
+    found, execution = yours().find(run), execution_of(arguments)
+    how: dict[str, Any] = {"data_root": arguments.data_root, "weights": arguments.weights, "watch": print_progress}
+    record = find_or_train(run, execution=execution, **how)
+    if is_first(execution):
         print_scores(record.matrix, DATASETS[run.dataset].classes)
         if found:
             print(f"found, not trained again: recorded on {found.date[:10]}")
@@ -162,7 +156,8 @@ def _rehearse_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--row", default="table_2.ohem", help="the variant (default: %(default)s)")
     parser.add_argument("--dataset", default="cityscapes", help=f"{', '.join(MINIATURES)} (default: %(default)s)")
     parser.add_argument("--scale", default="paper", help="(default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=2, help="(default: %(default)s)")
+    how_many = f"(default: {ITERATIONS['cpu']} on a CPU, {ITERATIONS['cuda']} on a GPU)"
+    parser.add_argument("--iterations", type=int, help=how_many)
     add_execution(parser)
 
 

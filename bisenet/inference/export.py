@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from bisenet.augment import resampled, to_tensor
 from bisenet.config import Size, choose
 from bisenet.inference import engines
-from bisenet.inference.segmenter import Plain, folded
+from bisenet.inference.segmenter import folded
 from bisenet.model import BiSeNetV2
 
 TOLERANCE = 1e-3  # of a logit, fp32
@@ -33,19 +33,26 @@ AUTO = torch.export.Dim.AUTO
 METADATA = "bisenet.json"
 
 
-class Resizing(nn.Module):
-    """Frames, uint8 (N, H, W, 3), seen at `size`, to class maps, uint8 (N, H, W).
+class Whole(nn.Module):
+    """Frames, uint8 (N, H, W, 3), seen at `seen`, or at their own size, to class maps, uint8 (N, H, W).
 
     As `Plain`, but what is resized stays float: runtimes differ in last bits, and rounded to grey levels these could
-    be whole ones.
+    be whole ones. And mean and deviation are buffers, which go with the network to another device; a constant that the
+    exporter finds would stay on that of the export.
     """
 
-    def __init__(self, network: BiSeNetV2, size: Size):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: BiSeNetV2, seen: Size | None):
         super().__init__()
-        self.network, self.size = network, size
+        self.network, self.seen = network, seen
+        for name, value in zip(("mean", "std"), network.normalisation, strict=True):
+            self.register_buffer(name, 255 * torch.tensor(value))
 
     def forward(self, frames: Tensor) -> Tensor:
-        images = to_tensor(resampled(frames.float(), self.size), self.network.normalisation)
+        pixels = resampled(frames.float(), self.seen) if self.seen else frames.float()
+        images = ((pixels - self.mean) / self.std).permute(0, 3, 1, 2)
         return self.network(images, size=(frames.shape[1], frames.shape[2])).argmax(1).to(torch.uint8)
 
 
@@ -71,9 +78,7 @@ class Graph:
         return ("frames", "classes") if self.whole else ("images", "logits")
 
     def module(self, network: BiSeNetV2) -> nn.Module:
-        if not self.whole:
-            return network
-        return Resizing(network, self.seen) if self.seen else Plain(network)
+        return Whole(network, self.seen) if self.whole else network
 
     def inputs(self, batch: int, size: Size) -> Tensor:
         """Random frames or images, the same each time."""
@@ -157,6 +162,8 @@ def _load_torchscript(path: Path) -> engines.Runner:
 
 def _write_pt2(module: nn.Module, graph: Graph, path: Path, metadata: Metadata) -> None:
     program = torch.export.export(module, (graph.example(),), dynamic_shapes=graph.dynamic())
+    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
+        program.graph.erase_node(node)  # it asks for the device of the export
     torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
 
 

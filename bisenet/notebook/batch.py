@@ -100,7 +100,8 @@ def places(parameters: Parameters, execution: Execution) -> list[str]:
 
 def forecast(runs: list[Run], parameters: Parameters, paths: list[Path], execution: Execution) -> Forecast:
     """What training and executing will cost (`forecast.forecast_runs`), several runs at a time where that is faster."""
-    processes, threads = len(places(parameters, execution)), torch.get_num_threads()
+    at_a_time, threads = places(parameters, execution), torch.get_num_threads()
+    processes = len({*at_a_time}) if at_a_time[0] else len(at_a_time)  # what runs gain that share a GPU is not known
     torch.set_num_threads(max(1, threads // processes))
     try:
         reading = sum(seconds_stored(path) for path in paths)  # beside what is measured

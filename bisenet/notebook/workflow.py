@@ -6,13 +6,13 @@ from typing import Any
 
 from bisenet.config import plain
 from bisenet.data import DATASETS
-from bisenet.data.places import work_folder
+from bisenet.data.places import check_writable, work_folder
 from bisenet.execution import Execution
 from bisenet.files import write_json
 from bisenet.notebook.batch import SMALL, needed_by, with_absolute_paths
 from bisenet.notebook.shared import Parameters
 from bisenet.runs.plan import Run
-from bisenet.runs.store import check_writable, output_folder, results_folder, yours
+from bisenet.runs.store import output_folder, results_folder, yours
 from bisenet.runs.training import datasets, lacks, look_at
 
 # Records and notebooks are always whole and trainings lock each other out, so Snakemake need not doubt a file nor lock

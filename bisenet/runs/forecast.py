@@ -1,7 +1,8 @@
 """What a reproduction will cost, before it starts: distinct runs, hours and memory, from a few timed steps here.
 
-A network is timed at the batch and size of its recipe, or, where that would take long, at fewer pixels, and the time
-is taken to grow with the pixels. Reading the data is not timed: the forecast holds if they keep up.
+On a GPU a network is timed at the batch and size of its recipe. On a CPU, where that would take long, it is timed at
+fewer pixels, and the time is taken to grow with them; the forecast says so. Reading the data is not timed: it holds if
+they keep up.
 """
 
 import dataclasses
@@ -12,12 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from bisenet.data import DATASETS
 from bisenet.evaluate import predict
 from bisenet.execution import Execution
-from bisenet.runs.memory import Trial, attempt
+from bisenet.runs.clock import between, clock_of
+from bisenet.runs.memory import attempt, let_go
 from bisenet.runs.plan import Run
 from bisenet.runs.provenance import describe_device
 from bisenet.runs.store import yours
@@ -83,13 +84,12 @@ def forecast_runs(
     began = time.perf_counter()
     missing = [run for run in runs if not yours().find(run)]
     able = [run for run in missing if not lacks(run)]
-    alone = execution.alone()
-    fabric = alone.fabric()
-    timings = {key: _timed(run, fabric) for key, run in {_kind(run): run for run in able}.items()}
+    fabric, parts = execution.alone(), execution.devices * execution.num_nodes * execution.accumulation
+    timings = {key: _timed(run, fabric, parts) for key, run in {_kind(run): run for run in able}.items()}
+    let_go(fabric.device)
     described = describe_device(fabric.device)
     device = described.get("gpu") or f"{described['cpu']}, {torch.get_num_threads()} threads"
-    if fabric.device.type == "cuda":
-        torch.cuda.empty_cache()  # the notebooks will need it
+    how = "" if all(timing.whole for timing in timings.values()) else ", timed at fewer pixels"
     devices = execution.devices * execution.num_nodes
     starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
     overhead = starts * start() + reading + time.perf_counter() - began if able else 0.0
@@ -97,10 +97,10 @@ def forecast_runs(
         runs=runs,
         recorded=len(runs) - len(missing),
         lacking=len(missing) - len(able),
-        seconds={run.name: timings[_kind(run)][0] for run in able},
-        memory={run.name: timings[_kind(run)][1].need(devices, execution.accumulation) for run in able},
+        seconds={run.name: timings[_kind(run)].seconds for run in able},
+        memory={run.name: timings[_kind(run)].memory for run in able},
         overhead=overhead,
-        device=f"{device}, {alone.resolved_precision}",
+        device=f"{device}, {execution.resolved_precision}{how}",
         devices=devices * processes,
     )
 
@@ -109,30 +109,38 @@ def _kind(run: Run) -> tuple[object, object]:
     return run.model, run.training
 
 
-def _timed(run: Run, fabric: Fabric) -> tuple[float, Trial]:
-    """Seconds of a whole run on one device, and the small step that says so."""
-    training, began = run.training, time.perf_counter()
-    trial = attempt(run.model, training, fabric)
-    first = _clock(fabric) - began
-    a_step = min(_seconds(trial.step, fabric) for _ in range(2))
-    trial.model.eval()
+@dataclasses.dataclass(frozen=True)
+class _Timing:
+    """Of one run: seconds of all of it on one device, bytes of a step on each, and whether that was the real one."""
+
+    seconds: float
+    memory: float
+    whole: bool
+
+
+def _timed(run: Run, fabric: Fabric, parts: int) -> _Timing:
+    """Time some steps of a batch in `parts`, and a test."""
+    let_go(fabric.device)  # the network before
+    training, clock = run.training, clock_of(fabric.device)
+    began = clock()
+    trial = attempt(run.model, training, fabric, parts)
+    first = sum(between([began, clock()]))
+    a_step = _seconds(trial.step, fabric)
     picture = np.zeros((*(training.image_size or training.test_size), 3), dtype=np.uint8)
-
-    def test() -> Tensor:
-        return predict(trial.model, picture, training.test_size, fabric.device, training.protocol).argmax(1)
-
-    a_test = min(_seconds(test, fabric) for _ in range(2))
+    model, how = trial.model.eval(), (training.test_size, fabric.device, training.protocol)
+    a_test = _seconds(lambda: predict(model, picture, *how).argmax(1), fabric)
     tests = training.test_images or DATASETS[run.dataset].splits[training.test_split]
-    return first + trial.factor * a_step * (training.iterations - 1) + a_test * tests, trial
-
-
-def _clock(fabric: Fabric) -> float:
-    if fabric.device.type != "cpu":
-        torch.accelerator.synchronize(fabric.device)
-    return time.perf_counter()
+    seconds = first + trial.factor * a_step * (training.iterations - 1) + a_test * tests
+    return _Timing(seconds, trial.need(parts), trial.factor <= parts)
 
 
 def _seconds(call: Callable[[], object], fabric: Fabric) -> float:
-    began = _clock(fabric)
-    call()
-    return _clock(fabric) - began
+    """Seconds of a call, the better of two tries; a GPU is not waited for between the calls, as in training."""
+    clock, found = clock_of(fabric.device), []
+    calls = 1 if fabric.device.type == "cpu" else 5
+    for _ in range(2):
+        began = clock()
+        for _ in range(calls):
+            call()
+        found.append(sum(between([began, clock()])) / calls)
+    return min(found)

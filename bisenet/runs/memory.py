@@ -1,11 +1,13 @@
 """Memory that a step of training takes, noticed before the first one.
 
-A small step of the same recipe is made and what autograd holds of it counted; that grows with the pixels.
+On a GPU the step itself is made and its peak measured. Elsewhere a small step of the same recipe is made and what
+autograd holds of it counted; that grows with the pixels.
 """
 
 import contextlib
 import ctypes
 import dataclasses
+import gc
 import math
 import os
 import platform
@@ -22,7 +24,7 @@ from bisenet.execution import Execution
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import TrainConfig, prepare, step
 
-# At most so many pixels go into a small step.
+# At most so many pixels go into a small step, or, of several processes, into that of each.
 PIXELS = {"cpu": 2 * 256 * 512, "cuda": 2 * 512 * 1024}
 
 
@@ -47,27 +49,59 @@ class Trial:
     def step(self) -> None:
         step(*self.parts, self.images, self.labels, self.training, self.fabric)
 
-    def need(self, devices: int, accumulation: int) -> float:
-        """Bytes on each of `devices`, when a batch passes in `accumulation` parts."""
-        return self.activations / (devices * accumulation) + self.weights
+    def need(self, parts: int) -> float:
+        """Bytes on a device at a time, when a batch of all devices passes in `parts`."""
+        return self.activations / parts + self.weights
 
 
-def attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) -> Trial:
-    """Make a network and one small step."""
-    batch, height, width = _size(training, PIXELS["cuda" if fabric.device.type == "cuda" else "cpu"])
-    factor = training.batch * math.prod(training.input_size) / (batch * height * width)
+def attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric, parts: int = 1) -> Trial:
+    """Make a network and a step or two of what passes at a time of a batch in `parts`, of all devices, or of less.
+
+    One GPU takes the real one, or, where it does not fit, half of its images, and so on; of several processes one
+    could run out of memory alone, and leave the others waiting. OutOfMemoryError if two images are too many.
+    """
+    most = math.inf if _on_gpu(fabric) and fabric.world_size == 1 else PIXELS["cuda" if _on_gpu(fabric) else "cpu"]
+    batch, height, width = _size(training, parts, most)
+    while True:
+        try:
+            return _attempt(model_config, training, fabric, (batch, height, width))
+        except torch.OutOfMemoryError:
+            if batch == 2:
+                raise
+        batch = max(2, batch // 2)
+        let_go(fabric.device)
+
+
+def _attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric, shape: tuple[int, int, int]) -> Trial:
+    before = torch.cuda.memory_allocated(fabric.device) if _on_gpu(fabric) else 0
     model = BiSeNetV2(model_config)
     parts = prepare(model, training, fabric)[1:]
-    images = torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, device=fabric.device)
-    labels = torch.randint(model_config.num_classes, (batch, height, width), device=fabric.device)
+    images = torch.randint(256, (*shape, 3), dtype=torch.uint8, device=fabric.device)
+    labels = torch.randint(model_config.num_classes, shape, device=fabric.device)
     weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
     held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
         step(*parts, images, labels, training, fabric)
-    activations = factor * sum(size for storage, size in held.items() if storage not in weights)
     averages = [value.nbytes for state in parts[1].state.values() for value in state.values()]
     of_weights = 2.0 * sum(weights.values()) + sum(averages)  # with gradients
-    return Trial(model, training, fabric, parts, images, labels, factor, activations, of_weights)
+    activations: float = sum(size for storage, size in held.items() if storage not in weights)
+    if _on_gpu(fabric):  # with what autograd does not know of; the first step tries algorithms, and has no averages yet
+        forget_peak(fabric.device)
+        step(*parts, images, labels, training, fabric)
+        activations = torch.cuda.max_memory_allocated(fabric.device) - before - of_weights
+    factor = training.batch * math.prod(training.input_size) / math.prod(shape)
+    return Trial(model, training, fabric, parts, images, labels, factor, factor * activations, of_weights)
+
+
+def _on_gpu(fabric: Fabric) -> bool:
+    return fabric.device.type == "cuda"
+
+
+def let_go(device: torch.device) -> None:
+    """Make the memory of what nobody uses any more free, before something else is measured or trained."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def check(model_config: ModelConfig, training: TrainConfig, accumulation: int, fabric: Fabric) -> None:
@@ -76,13 +110,17 @@ def check(model_config: ModelConfig, training: TrainConfig, accumulation: int, f
         return
     if (has := free(fabric)) is None:
         return
-    trial = attempt(model_config, training, fabric)
-    if (need := trial.need(fabric.world_size, accumulation)) <= has:
+    devices = fabric.world_size
+    trial = attempt(model_config, training, fabric, devices * accumulation)
+    need, way_out = trial.need(devices * accumulation), _way_out(trial, training, devices, has)
+    del trial
+    let_go(fabric.device)
+    if need <= has:
         return
-    share, (height, width) = training.batch // fabric.world_size // accumulation, training.input_size
+    share, (height, width) = training.batch // devices // accumulation, training.input_size
     raise NotEnoughMemoryError(
         f"a step of {share} images of {height}x{width} takes about {need / 2**30:.1f} GiB on each device, "
-        f"{has / 2**30:.1f} are free; {_way_out(trial, training, fabric.world_size, has)}"
+        f"{has / 2**30:.1f} are free; {way_out}"
     )
 
 
@@ -122,13 +160,13 @@ def _way_out(trial: Trial, training: TrainConfig, devices: int, has: float) -> s
 def fitting(trial: Trial, share: int, devices: int, has: float) -> int:
     """In how few parts of two images or more a device's share of a batch fits; 0 if in none."""
     possible = [parts for parts in range(1, share // 2 + 1) if share % parts == 0]
-    return next((parts for parts in possible if trial.need(devices, parts) <= has), 0)
+    return next((parts for parts in possible if trial.need(devices * parts) <= has), 0)
 
 
 def free(fabric: Fabric) -> float | None:
     """Bytes that a step may take on each device, the least of all processes; None where that cannot be asked."""
-    if fabric.device.type == "cuda":
-        torch.cuda.empty_cache()  # of what was trained before
+    let_go(fabric.device)
+    if _on_gpu(fabric):
         has = float(torch.cuda.mem_get_info(fabric.device)[0])
     elif (of_machine := _free_on_this_machine()) is None:
         return None
@@ -136,6 +174,12 @@ def free(fabric: Fabric) -> float | None:
         has = of_machine / (fabric.world_size / max(1, getattr(fabric.strategy, "num_nodes", 1)))
     least = fabric.all_reduce(torch.tensor(has, dtype=torch.float64, device=fabric.device), reduce_op="min")
     return float(cast(Tensor, least))
+
+
+def forget_peak(device: torch.device) -> None:
+    """What was taken until now does not count in `peak`; of a CPU's process it does."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak(device: torch.device) -> float:
@@ -170,12 +214,12 @@ def _free_on_this_machine() -> float | None:
     return min(available, float(limit) - float((group / "memory.current").read_text()) + float(cached))
 
 
-def _size(training: TrainConfig, most: int) -> tuple[int, int, int]:
-    """Batch, height and width of a small step: the recipe's, or smaller, but two images at least."""
+def _size(training: TrainConfig, parts: int, most: float) -> tuple[int, int, int]:
+    """Batch, height and width of a step of at most so many pixels: a part of the recipe's, but two images at least."""
     height, width = training.input_size
     shrink = min(1.0, math.sqrt(most / 2 / (height * width)))
     height, width = (max(32, 32 * round(side * shrink / 32)) if shrink < 1 else side for side in (height, width))
-    return max(2, min(training.batch, most // (height * width))), height, width
+    return max(2, int(min(training.batch // parts, most // (height * width)))), height, width
 
 
 def _held(tensor: Tensor, held: dict[int, int]) -> Tensor:

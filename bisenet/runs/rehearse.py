@@ -5,11 +5,12 @@ What a user of the licensed data would meet after a day is met after minutes: to
 
 import contextlib
 import dataclasses
+import math
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -29,36 +30,40 @@ from bisenet.train import Progress
 
 IMAGES = {"cityscapes": {"train": 4, "val": 2, "test": 2}, "camvid": {"train": 2, "val": 2, "test": 2}}
 IMAGES["cocostuff"] = {"train": 4, "test": 2}
+# By type of device: an iteration on a CPU is slow, and shows all; on a GPU what was read ahead is to be used up first.
+ITERATIONS = {"cpu": 2, "cuda": 60}
+NEVER = 10**9  # no checkpoint is written in the time that is measured, but after it
 
 
-def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, execution: Execution) -> None:
-    """Train, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind."""
+def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int | None, execution: Execution) -> None:
+    """Train with the real batch, evaluate and, for Cityscapes, export; print what a step takes. Nothing is left behind.
+
+    `iterations`: by default those of `ITERATIONS`.
+    """
     choose("data set with a miniature", dataset, IMAGES)
+    fabric = execution.fabric()
+    if iterations is None:
+        iterations = ITERATIONS.get(fabric.device.type, 2)
     if iterations < 2:
         raise ValueError(f"iterations is {iterations}, a rehearsal takes two at least: the first is slow")
     run = plan(row, dataset, scale, 0)
     training, whole = dataclasses.replace(run.training, iterations=iterations), run.training.iterations
     run = dataclasses.replace(run, scale="rehearsal", training=training)
-    fabric = execution.fabric()
-    say = print if fabric.is_global_zero else _silence
-    execution = _fitting(run, execution, fabric, say)
+    execution = _fitting(run, execution, fabric)
     with tempfile.TemporaryDirectory() as folder, _results_in(folder), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* is not the whole data set")
         miniature.make(dataset, Path(folder) / dataset, IMAGES[dataset])
-        say(f"{dataset}: {sum(IMAGES[dataset].values())} embedded scenes in its layout")
-        moments = [time.monotonic()]
+        print(f"{dataset}: {sum(IMAGES[dataset].values())} embedded scenes in its layout")
+        moments = {0: time.monotonic()}  # by iterations done; these have been waited for
 
         def watch(progress: Progress) -> None:
-            moments.append(time.monotonic())
+            moments[progress.done] = time.monotonic()
 
+        memory.forget_peak(fabric.device)
         record = find_or_train(run, data_root=Path(folder) / dataset, execution=execution, watch=watch)
         if fabric.is_global_zero:
             _report(run, record, moments, whole, fabric.device)
             _export(run, Path(folder))
-
-
-def _silence(*words: object) -> None:
-    pass
 
 
 @contextlib.contextmanager
@@ -72,27 +77,39 @@ def _results_in(folder: str) -> Iterator[None]:
         os.environ |= before  # empty is not set
 
 
-def _fitting(run: Run, execution: Execution, fabric: Fabric, say: Callable[[str], None]) -> Execution:
+def _fitting(run: Run, execution: Execution, fabric: Fabric) -> Execution:
     """The execution with a batch in as many parts as the memory of the devices demands."""
     has, training, devices = memory.free(fabric), run.training, fabric.world_size
-    trial = memory.attempt(run.model, training, fabric)
-    need = trial.need(devices, execution.accumulation)
+    trial = memory.attempt(run.model, training, fabric, devices * execution.accumulation)
+    need = trial.need(devices * execution.accumulation)
+    parts = memory.fitting(trial, training.batch // devices, devices, math.inf if has is None else has)
+    del trial
+    memory.let_go(fabric.device)
     share, size = training.batch // devices // execution.accumulation, "x".join(map(str, training.input_size))
     free = "" if has is None else f", {has / 2**30:.1f} are free"
-    say(f"a step of {share} images of {size} should take {need / 2**30:.1f} GiB on each device{free}")
-    if has is None or need <= has or not (parts := memory.fitting(trial, training.batch // devices, devices, has)):
-        return dataclasses.replace(execution, checkpoint_every=1)  # so that each iteration is seen
-    say(f"so a batch passes in {parts} parts: give --accumulation {parts} to train, plan and reproduce too")
-    return dataclasses.replace(execution, checkpoint_every=1, accumulation=parts)
+    print(f"a step of {share} images of {size} should take {need / 2**30:.1f} GiB on each device{free}")
+    execution = dataclasses.replace(execution, checkpoint_every=NEVER)
+    if has is None or need <= has or not parts:
+        return execution
+    print(f"so a batch passes in {parts} parts: give --accumulation {parts} to train, plan and reproduce too")
+    return dataclasses.replace(execution, accumulation=parts)
 
 
-def _report(run: Run, record: Record, moments: list[float], whole: int, device: torch.device) -> None:
-    done, pace = run.training.iterations, (moments[-1] - moments[1]) / (len(moments) - 2)
-    print(f"{done} iterations in {moments[-1] - moments[0]:.0f} s, after the first {pace:.2f} s each; ", end="")
+def pace_of(moments: dict[int, float]) -> tuple[int, float]:
+    """After how many iterations, and seconds for each: of the second half, never the first. Moments by iterations."""
+    done = max(moments)
+    since = max(seen for seen in moments if seen <= max(1, done // 2))
+    return since, (moments[done] - moments[since]) / (done - since)
+
+
+def _report(run: Run, record: Record, moments: dict[int, float], whole: int, device: torch.device) -> None:
+    done, (since, pace) = run.training.iterations, pace_of(moments)
+    print(f"{done} iterations in {moments[done] - moments[0]:.0f} s, after {since} of them {pace:.2f} s each; ", end="")
     print(f"{record.images['test']} images tested in {record.seconds['evaluate']:.1f} s, ", end="")
     print(f"protocol {run.training.protocol!r}")
     print(f"at this pace the {whole:,} iterations of the recipe take {whole * pace / 3600:,.1f} hours")
-    print(f"peak memory: {memory.peak(device) / 2**30:.1f} GiB")
+    kept = f", {torch.cuda.max_memory_reserved(device) / 2**30:.1f} with what is kept" if device.type == "cuda" else ""
+    print(f"peak memory: {memory.peak(device) / 2**30:.1f} GiB{kept}; {record.processes[0]['precision']}")
 
 
 def _export(run: Run, folder: Path) -> None:

@@ -20,6 +20,10 @@ class Store:
     record: str
     weights: str
 
+    def record_path(self, run: Run) -> Path:
+        """Where the record of a run is or will be: by its hash if it is there, whatever its row was called."""
+        return self._path(run, self.record)
+
     def weights_path(self, run: Run) -> Path:
         """Where its weights are or will be."""
         return self._path(run, self.weights)

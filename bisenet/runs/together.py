@@ -3,6 +3,8 @@
 They may be on machines without a common disk: none may decide by its own files.
 """
 
+import datetime
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -57,6 +59,21 @@ def all_or_none(fabric: Fabric, act: Callable[[], T]) -> T:
     if found := next((each for each in errors if each), None):
         raise found if fabric.is_global_zero else SaidByFirstError
     return done
+
+
+def first_to_tell() -> bool:
+    """Whether this process is to tell of its error: of a group the first that asks, by a count kept where they met.
+
+    Before they meet, each tells, but under `torchrun`, which keeps that place by itself.
+    """
+    if not torch.distributed.is_initialized() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    place, attempt = int(os.environ["MASTER_PORT"]), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    try:
+        store = torch.distributed.TCPStore(os.environ["MASTER_ADDR"], place, timeout=datetime.timedelta(seconds=5))
+        return store.add(f"bisenet told {attempt}", 1) == 1
+    except RuntimeError:  # it was kept by the first process, which has ended, and told why
+        return False
 
 
 def share_file(fabric: Fabric, path: Path) -> None:

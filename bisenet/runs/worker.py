@@ -11,7 +11,7 @@ from bisenet.data import describe
 from bisenet.execution import Execution
 from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
-from bisenet.runs.together import SaidByFirstError
+from bisenet.runs.together import SaidByFirstError, first_to_tell
 from bisenet.runs.training import find_or_train, print_progress
 
 
@@ -33,7 +33,8 @@ def main(path: str) -> int:
     except SaidByFirstError:
         return 1
     except Exception as error:
-        print(told(error), file=sys.stderr)
+        if first_to_tell():
+            print(told(error), file=sys.stderr)
         return 1
     return 0
 

@@ -12,6 +12,8 @@ from bisenet.config import Size, choose
 from bisenet.data.places import check_writable
 from bisenet.files import write_json
 from bisenet.inference import engines
+from bisenet.runs.clock import clock_of
+from bisenet.runs.memory import let_go
 from bisenet.runs.store import records_folder, results_folder
 from bisenet.speed import peers
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, title
@@ -21,7 +23,6 @@ from bisenet.speed.protocol import (
     STAGES,
     SpeedRecord,
     check,
-    clock_of,
     resize,
     rounded,
     share_of_peak,
@@ -71,8 +72,8 @@ def bench(
     print(
         f"{title(machine)}\n{'':16} {'sees':>9} {'ms':>9} {'5 %':>9} {'95 %':>9} {'FPS':>8} {'% peak':>6}", flush=True
     )
-    process: dict[str, Any] = {"iterations_asked": iterations, "limit": limit, "peak": machine_peak(device)}
-    process |= process_of(device)
+    process: dict[str, Any] = {"iterations_asked": iterations, "limit": limit, **process_of(device)}
+    process["peak"] = machine_peak(device, precision)
     failed = []
     for network in networks:
         began = moment()
@@ -85,8 +86,9 @@ def bench(
         else:
             record["networks"][network.name] = _entry(network, frame, seconds, {**process, **began})
             record["failed"].pop(network.name, None)
-            print(_line(network, record["networks"][network.name]), flush=True)
+            print(_line(network, record["networks"][network.name], precision), flush=True)
         write_json(path, record)
+        let_go(device)
     return failed
 
 
@@ -164,10 +166,10 @@ def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str
     }
 
 
-def _line(network: Network, entry: Mapping[str, Any]) -> str:
+def _line(network: Network, entry: Mapping[str, Any], precision: str) -> str:
     seen, of = "x".join(str(side) for side in reversed(entry["input_size"])), timing_of(entry)
     spread = f"{of.median:9.2f} {of.low:9.2f} {of.high:9.2f}"
-    return f"{network.name:16} {seen:>9} {spread} {of.fps:8.2f} {share_of_peak(entry):6.1f}"
+    return f"{network.name:16} {seen:>9} {spread} {of.fps:8.2f} {share_of_peak(entry, precision):6.1f}"
 
 
 def records(folder: Path, named: Callable[[SpeedRecord], str] = title) -> dict[str, SpeedRecord]:

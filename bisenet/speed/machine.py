@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from bisenet.config import Size
+from bisenet.inference.engines import DTYPES
 from bisenet.runs import provenance
+from bisenet.runs.clock import between, clock_of
 from bisenet.runs.provenance import where_measured
 from bisenet.speed.peers import CLASSES
-from bisenet.speed.protocol import clock_of
 
 
 def device_here() -> torch.device:
@@ -23,10 +23,13 @@ def device_here() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def machine_peak(device: torch.device) -> dict[str, float]:
-    """What the device does at best here: GFLOP/s of a product of matrices in fp32, GB/s of a copy; five tries each."""
+def machine_peak(device: torch.device, precision: str = "fp32") -> dict[str, Any]:
+    """What the device does at best here, of five tries each: `gflops` of a product of matrices, `gigabytes` of a copy.
+
+    GFLOP/s in a precision, fp32, tf32, bf16 or fp16, and GB/s.
+    """
     side, clock = (2048 if device.type == "cpu" else 8192), clock_of(device)
-    a, b = torch.randn(2, side, side, device=device)
+    a, b = torch.randn(2, side, side, device=device).to(DTYPES.get(precision, torch.float32))
     values = torch.zeros(2**26, device=device)
     target = torch.empty_like(values)
 
@@ -36,10 +39,16 @@ def machine_peak(device: torch.device) -> dict[str, float]:
         for _ in range(5):
             call()
             moments.append(clock())
-        return float(np.diff(moments).min())
+        return min(between(moments))
 
-    product, copy = best(lambda: a @ b), best(lambda: target.copy_(values))
-    return {"gflops": round(2e-9 * side**3 / product, 1), "gigabytes": round(2e-9 * values.nbytes / copy, 1)}
+    of_process = torch.backends.cuda.matmul
+    before, of_process.allow_tf32 = of_process.allow_tf32, precision == "tf32"
+    try:
+        product, copy = best(lambda: a @ b), best(lambda: target.copy_(values))
+    finally:
+        of_process.allow_tf32 = before
+    found = {"gflops": round(2e-9 * side**3 / product, 1), "gigabytes": round(2e-9 * values.nbytes / copy, 1)}
+    return {**found, "precision": precision}
 
 
 def machine_of(device: torch.device, frame: Size) -> dict[str, Any]:

@@ -4,7 +4,8 @@ In the timer: the frame is resized to what the network sees, the network runs, i
 "The time of resizing is included", says the paper, and names nothing else: the frame is on the device already, in
 float and normalised, and the class of each pixel is not taken; here it is, in a timer of its own. All networks go this
 same way, ours too, whose own way is `bisenet.speed.ways`. The paper repeats 5,000 times; so do we, unless a time limit
-ends it. Engines are those of `bisenet.inference.engines`, and "eager", the network as PyTorch runs it unasked.
+ends it. On a GPU stages follow each other without a pause, and their times are those of its events. Engines are those
+of `bisenet.inference.engines`, and "eager", the network as PyTorch runs it unasked.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from bisenet.config import Size
 from bisenet.model import upsample
+from bisenet.runs.clock import between
 
 ITERATIONS = 5_000  # Section 5, Inference
 WARM_UP = 20
@@ -57,9 +59,9 @@ def time_in_turn(
     *,
     iterations: int = ITERATIONS,
     limit: float | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], Any] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Seconds of every stage of every way, float64 (iterations, stages) by way.
+    """Seconds of every stage of every way, float64 (iterations, stages) by way; on a GPU by its events.
 
     The ways take turns, so that whatever else the machine does meets them all alike. After `limit` seconds for each of
     them no other iteration begins, but one is always made. The warm-up, as many iterations at most, is not returned and
@@ -70,30 +72,20 @@ def time_in_turn(
 
 
 def _repeat(
-    ways: Mapping[str, Way], times: int, limit: float | None, clock: Callable[[], float]
+    ways: Mapping[str, Way], times: int, limit: float | None, clock: Callable[[], Any]
 ) -> dict[str, np.ndarray]:
     seconds: dict[str, list[list[float]]] = {name: [] for name in ways}
     began = clock()
     for done in range(times):
-        if done and limit is not None and clock() - began >= limit * len(ways):
+        if done and limit is not None and sum(between([began, clock()])) >= limit * len(ways):
             break
         for name, (value, stages) in ways.items():
             moments = [clock()]
             for stage in stages.values():
                 value = stage(value)
                 moments.append(clock())
-            seconds[name].append(np.diff(moments).tolist())
+            seconds[name].append(between(moments))
     return {name: np.array(of_way) for name, of_way in seconds.items()}
-
-
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """A clock that waits for the device each time."""
-    return time.perf_counter if device.type == "cpu" else functools.partial(_now, device)
-
-
-def _now(device: torch.device) -> float:
-    torch.accelerator.synchronize(device)
-    return time.perf_counter()
 
 
 STAGES = ("resize", "network", "upsample", "argmax")
@@ -127,8 +119,11 @@ def timing_of(entry: Mapping[str, Any]) -> Timing:
     return Timing(**{field.name: entry["timing"][field.name] for field in dataclasses.fields(Timing)})
 
 
-def share_of_peak(entry: Mapping[str, Any]) -> float:
-    """What the network alone, of one entry of a record, reaches of the fp32 peak, percent; NaN if that is not known."""
-    if "gflop" not in entry:
+def share_of_peak(entry: Mapping[str, Any], precision: str) -> float:
+    """What the network alone, of one entry of a record, reaches of the peak in its precision, percent.
+
+    NaN if that is not known: the peaks of older records are those in fp32, without a word.
+    """
+    if "gflop" not in entry or (peak := entry["process"]["peak"]).get("precision", "fp32") != precision:
         return math.nan
-    return 100_000 * float(entry["gflop"] / entry["stages"]["network"]["median"] / entry["process"]["peak"]["gflops"])
+    return 100_000 * float(entry["gflop"] / entry["stages"]["network"]["median"] / peak["gflops"])

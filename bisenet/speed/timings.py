@@ -44,14 +44,14 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
     """Every network by the paper's protocol, a column for each engine and precision.
 
     Of the records of `bench.bench` those that were made in one place. A cell has the frames per second, by the median,
-    with their 5th and 95th percentile unless `FEW` were timed, what the network alone reaches of the fp32 peak, and how
-    many frames were timed.
+    with their 5th and 95th percentile unless `FEW` were timed, what the network alone reaches of the peak in the
+    precision, and how many frames were timed.
     """
     columns = {}
     for record in records.values():
         if where_measured(record) == where:
             failed = dict.fromkeys(record.get("failed", ()), "failed")  # known since there is more than one engine
-            cells = {name: _cell(entry) for name, entry in record["networks"].items()}
+            cells = {name: _cell(entry, record["precision"]) for name, entry in record["networks"].items()}
             columns[f"{record['engine']}, {record['precision']}"] = failed | cells
     found = pd.DataFrame(columns)
     known = [network.name for network in NETWORKS]
@@ -59,8 +59,8 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
     return table.fillna(NOT_RUN).rename_axis("FPS (5 % to 95 %), % of peak, frames timed")
 
 
-def _cell(entry: Mapping[str, Any]) -> str:
-    timing, share = timing_of(entry), share_of_peak(entry)
+def _cell(entry: Mapping[str, Any], precision: str) -> str:
+    timing, share = timing_of(entry), share_of_peak(entry, precision)
     spread = f" ({1000 / timing.high:.3g} to {1000 / timing.low:.3g})" if timing.iterations >= FEW else ""
     parts = [f"{timing.fps:.3g}{spread}", "" if math.isnan(share) else f"{share:.0f} %", f"{timing.iterations} frames"]
     return ", ".join(filter(None, parts))
@@ -150,7 +150,8 @@ def our_ways(record: Mapping[str, Any]) -> pd.DataFrame:
 def _line(way: Mapping[str, Any], fastest: float, record: Mapping[str, Any]) -> dict[str, str]:
     whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
     network = stages.get("network", math.nan)
-    share = 100_000 * record["gflop"] / network / record["peak"]["gflops"] if way["precision"] == "fp32" else math.nan
+    peak = record.get("peaks", {"fp32": record["peak"]}).get(way["precision"], {"gflops": math.nan})  # older: of fp32
+    share = 100_000 * record["gflop"] / network / peak["gflops"]
     numbers = {
         **{f"{name} ms": stages.get(name, math.nan) for name in STAGES},
         "whole / network": whole["median"] / network,

@@ -9,6 +9,7 @@ with the pixels, and so has more to do.
 
 import dataclasses
 import functools
+import math
 import multiprocessing
 import statistics
 import time
@@ -31,12 +32,13 @@ from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, shipped, write_json
 from bisenet.inference import engines
 from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
 from bisenet.model import BiSeNetV2, upsample
-from bisenet.runs.memory import peak
+from bisenet.runs.clock import between, clock_of
+from bisenet.runs.memory import let_go, peak
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
 from bisenet.speed.peers import FRAME, public
-from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, clock_of, resize, rounded, time_in_turn, timing
+from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, resize, rounded, time_in_turn, timing
 
 BATCHES = (1, 2, 4, 8)
 CALIBRATION = 64  # embedded scenes, of the training split
@@ -93,6 +95,7 @@ def kinds() -> list[Kind]:
     return [kind for kind in ours if (kind.engine, kind.precision) in supported] + usual
 
 
+@torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)  # of PyTorch as it is; engines set theirs
 def time_ways(
     *,
     iterations: int = ITERATIONS,
@@ -120,10 +123,15 @@ def time_ways(
     machine = machine_of(device, frame)
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
-    record |= {"peak": machine_peak(device), "gflop": 2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs}
+    possible = [kind for kind in kinds() if not kind.problem]
+    floats = dict.fromkeys(kind.precision for kind in possible if kind.precision != "int8")
+    record["peaks"] = {precision: machine_peak(device, precision) for precision in floats}
+    record["peak"], record["gflop"] = (
+        record["peaks"]["fp32"],
+        2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs,
+    )
     record["int8_instructions"] = device.type == "cpu" and cpu_multiplies_int8()
     record["layers"] = layers(size, device)
-    possible = [kind for kind in kinds() if not kind.problem]
     segmenters: dict[Kind, tuple[Segmenter, float]] = {}
     for kind in (kind for kind in possible if kind.kind == "segmenter"):
         began = time.perf_counter()
@@ -138,6 +146,7 @@ def time_ways(
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 record["ways"][str(kind)]["memory"] = pool.submit(_peak_of, kind, size).result()
         write_json(folder / f"{slug(where_measured(record))}.json", record)
+        let_go(device)
     return record
 
 
@@ -220,7 +229,7 @@ def _batches(segmenter: Segmenter, frame: Size, batches: Sequence[int]) -> dict[
         for _ in range(3):
             segmenter(frames)
             moments.append(clock())
-        best[str(batch)] = round(1000 * float(np.diff(moments)[1:].min()) / batch, 2)
+        best[str(batch)] = round(1000 * min(between(moments)[1:]) / batch, 2)
     return best
 
 
@@ -262,23 +271,25 @@ def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
     """
     network = FromPixels(folded(BiSeNetV2.load(SHIPPED_WEIGHTS))).to(device).to(memory_format=torch.channels_last)
     found: dict[str, dict[str, Any]] = {}
-    began, clock = [0.0], clock_of(device)
+    moments: dict[str, list[Any]] = {}
+    clock = clock_of(device)
 
-    def before(module: nn.Module, inputs: Any) -> None:
-        began[0] = clock()
+    def before(name: str, module: nn.Module, inputs: Any) -> None:
+        moments[name] = [clock()]
 
     def after(name: str, module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
-        ms = 1000 * (clock() - began[0])
+        moments[name].append(clock())
         flop = 2 * module.weight[0].numel() * output.numel()
         moved = inputs[0].nbytes + module.weight.nbytes + output.nbytes
-        line = found.setdefault(name, {"layer": name, "gflop": flop / 1e9, "bytes": moved, "ms": ms})
-        line["ms"] = round(min(line["ms"], ms), 4)
+        found.setdefault(name, {"layer": name, "gflop": flop / 1e9, "bytes": moved, "ms": math.inf})
 
     for name, module in network.network.named_modules():
         if isinstance(module, nn.Conv2d):
-            module.register_forward_pre_hook(before)
+            module.register_forward_pre_hook(functools.partial(before, name))
             module.register_forward_hook(functools.partial(after, name))
     with torch.inference_mode():
         for _ in range(6):
             network(torch.zeros(1, *size, 3, dtype=torch.uint8, device=device))
+            for name, line in found.items():
+                line["ms"] = round(min(line["ms"], 1000 * sum(between(moments[name]))), 4)
     return list(found.values())

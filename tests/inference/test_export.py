@@ -2,11 +2,13 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from bisenet.__main__ import main
 from bisenet.augment import MEAN, STD, resampled, to_tensor
@@ -88,7 +90,25 @@ def test_resizing_in_float_changes_few_pixels(folder: Path) -> None:
     """Against the network's own way, which rounds what it sees to grey levels."""
     frames = scene((237, 411))
     plain = Plain(NETWORK, SIZE)(frames)
-    assert (export.Resizing(NETWORK, SIZE)(frames) != plain).float().mean() < 0.005
+    assert (export.Whole(NETWORK, SIZE)(frames) != plain).float().mean() < 0.005
+
+
+@pytest.mark.parametrize("name", ["logits", "whole, any size, resized"])
+def test_nothing_of_the_device_of_the_export_is_in_a_file(name: str, folder: Path) -> None:
+    """Both formats of PyTorch give their answer where there are only shapes, too, moved in the way of its manual."""
+    words, sizes, seen = GRAPHS[name]
+    whole, dynamic = "whole" in name, "--dynamic" in words
+    graph = export.Graph(None if dynamic else sizes[0], whole, seen)
+    for to in ("pt2", "torchscript"):
+        export.export(NETWORK, to, graph, folder / f"a{export.FORMATS[to].suffix}")
+    program = torch.export.load(folder / "a.pt2")
+    given = [value for node in program.graph.nodes for value in (*node.args, *node.kwargs.values())]
+    assert not [value for value in given if isinstance(value, torch.device)] and not program.constants
+    traced = torch.jit.load(folder / "a.pt", map_location="meta")
+    assert not re.search(r"Device|CPU\w*Type", str(traced.inlined_graph))
+    inputs = graph.inputs(1, sizes[0]).to("meta")
+    for moved in (program.module().to("meta"), move_to_device_pass(program, "meta").module(), traced):
+        assert moved(inputs).device.type == "meta" and moved(inputs).shape[-2:] == sizes[0]
 
 
 def test_files_say_what_they_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

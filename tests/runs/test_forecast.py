@@ -1,9 +1,15 @@
 """What many runs will cost."""
 
+import weakref
+
 import pytest
 
 from bisenet import paper
 from bisenet.__main__ import main
+from bisenet.execution import Execution
+from bisenet.notebook import batch
+from bisenet.notebook.shared import Parameters
+from bisenet.runs import forecast, memory
 from bisenet.runs.forecast import Forecast
 from bisenet.runs.many import needed
 
@@ -27,3 +33,31 @@ def test_forecast_divides_time_by_devices_and_names_the_widest():
     assert cost.hours == pytest.approx(1.5 + 0.1)
     said = "7 distinct runs, 5 recorded, 2 to train; if the data keep up about 1.6 hours on 2 times GPU"
     assert str(cost) == f"{said}; about 3.0 GiB for a step of b"
+
+
+def test_networks_are_let_go_before_the_next_is_timed_and_smaller_steps_are_said(monkeypatch):
+    made, attempt = [], forecast.attempt
+
+    def seen(model, training, fabric, parts):
+        assert not [network for network in made if network()], "a network is still there"
+        trial = attempt(model, training, fabric, parts)
+        made.append(weakref.ref(trial.model))
+        return trial
+
+    monkeypatch.setattr(forecast, "attempt", seen)
+    runs = needed(["table_2"], "streets", "smoke", [0])[:3]
+    execution, how = Execution("cpu", workers=0), {"notebooks": 0, "reading": 0.0, "start": lambda: 0.0}
+    said = str(forecast.forecast_runs(runs, execution, **how))
+    assert len(made) == 3 and not any(network() for network in made)
+    assert "pixels" not in said
+    monkeypatch.setitem(memory.PIXELS, "cpu", 2 * 32 * 64)
+    assert ", timed at fewer pixels; " in str(forecast.forecast_runs(runs[:1], execution, **how))
+
+
+def test_runs_that_share_a_gpu_are_not_taken_to_be_faster(monkeypatch):
+    given = []
+    monkeypatch.setattr(batch, "forecast_runs", lambda *_, processes, **__: given.append(processes))
+    for places in (["0", "0", "1", "1"], ["", ""], [""]):
+        monkeypatch.setattr(batch, "places", lambda *_, places=places: places)
+        batch.forecast([], Parameters(), [], Execution())
+    assert given == [2, 2, 1]

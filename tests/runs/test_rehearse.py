@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bisenet import paper
+from bisenet import paper, train
 from bisenet.__main__ import main
 from bisenet.data import DATASETS, miniature, open_dataset, streets
 from bisenet.data.cityscapes import label_ids
@@ -23,7 +23,7 @@ from bisenet.evaluate import iou, miou
 from bisenet.execution import Execution
 from bisenet.files import SHIPPED_WEIGHTS, read_safetensors
 from bisenet.model import BiSeNetV2
-from bisenet.runs import memory
+from bisenet.runs import memory, rehearse
 from bisenet.runs.plan import plan
 from bisenet.runs.record import Record
 from bisenet.runs.testing import evaluate_file, export_predictions
@@ -81,6 +81,24 @@ def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys,
         dataset == "cityscapes"
     )
     assert not results.exists()
+
+
+def test_a_rehearsal_takes_the_real_batch_and_writes_no_checkpoint_in_what_it_times(monkeypatch, capsys):
+    """Ten iterations to be timed, the checkpoint after them, at the end."""
+    seen: list[object] = []
+    take, save, pace = train.step, train.save_checkpoint, rehearse.pace_of
+    monkeypatch.setattr(train, "step", lambda *given: seen.append(len(given[2])) or take(*given))
+    monkeypatch.setattr(train, "save_checkpoint", lambda *given: seen.append("checkpoint") or save(*given))
+    monkeypatch.setattr(rehearse, "pace_of", lambda moments: seen.append([*moments]) or pace(moments))
+    row = paper.row("table_2.detail")
+    rehearse.rehearse(row, "camvid", "smoke", 12, HERE)
+    assert seen == [*[paper.recipe("camvid", "smoke").batch] * 12, "checkpoint", [0, 1, 10, 12]]
+    assert "after 1 of them" in capsys.readouterr().out
+
+
+def test_the_pace_is_that_of_the_second_half():
+    assert rehearse.pace_of({0: 0.0, 1: 50.0, 2: 52.0}) == (1, 2.0)  # the first iteration is slow
+    assert rehearse.pace_of({0: 0.0, 1: 9.0, 10: 10.0, 20: 11.0, 30: 21.0, 40: 31.0, 45: 36.0}) == (20, 1.0)
 
 
 def test_exported_predictions_score_the_same_by_the_official_scripts(tmp_path):
@@ -181,6 +199,39 @@ def test_forecast_of_memory_is_what_autograd_holds_of_the_real_step():
     larger = dataclasses.replace(training, batch=32, input_size=(256, 512))
     small = memory.attempt(model, larger, HERE.fabric())
     assert small.factor == 16.0 and small.activations == pytest.approx(16 * whole.activations, rel=0.1)
+
+
+def test_a_gpu_takes_the_real_batch_and_its_peak_is_measured(monkeypatch):
+    """With a GPU that is not real: it says 100 bytes before, and 5 MiB more at the most."""
+    said: list[str] = []
+    monkeypatch.setattr(memory, "_on_gpu", lambda fabric: True)
+    monkeypatch.setattr(memory, "forget_peak", lambda device: said.append("forgotten"))
+    monkeypatch.setattr(memory, "step", lambda *given: said.append(f"{len(given[2])} images") or step(*given))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 100 + 5 * 2**20)
+    monkeypatch.setattr(memory, "PIXELS", {"cuda": 1})
+    training = dataclasses.replace(paper.recipe("streets", "smoke"), batch=8, input_size=(32, 64))
+    trial = memory.attempt(paper.row("table_2.detail").model, training, HERE.fabric(), 2)
+    assert said == ["4 images", "forgotten", "4 images"] and trial.factor == 2
+    assert trial.need(2) == pytest.approx(5 * 2**20)
+
+
+def test_a_batch_that_does_not_fit_a_gpu_is_halved(monkeypatch):
+    tried: list[int] = []
+
+    def out_of_memory(network, optimizer, images, *given):
+        tried.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError
+        return step(network, optimizer, images, *given)
+
+    monkeypatch.setattr(memory, "step", out_of_memory)
+    training = dataclasses.replace(paper.recipe("streets", "smoke"), batch=12, input_size=(32, 64))
+    assert memory.attempt(paper.row("table_2.detail").model, training, HERE.fabric()).factor == 4
+    assert tried == [12, 6, 3]
+    monkeypatch.setattr(memory, "step", lambda *given: out_of_memory(*given[:2], range(9)))
+    with pytest.raises(torch.OutOfMemoryError):
+        memory.attempt(paper.row("table_2.detail").model, training, HERE.fabric())
 
 
 def test_weights_carried_over_leave_the_classifiers(tmp_path, results, capsys):

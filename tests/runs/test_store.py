@@ -5,6 +5,7 @@ import pytest
 from bisenet import paper
 from bisenet.data import open_dataset
 from bisenet.data.places import REPOSITORY
+from bisenet.files import replacing
 from bisenet.runs.plan import plan
 from bisenet.runs.store import published, records_folder, results_folder
 
@@ -31,3 +32,14 @@ def test_a_home_folder_and_an_empty_name_are_understood(monkeypatch, tmp_path) -
         (tmp_path / "camvid" / part).mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=f"no PNG images below {tmp_path / 'camvid'}"):
         open_dataset("camvid", "train", root="~/camvid")
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path) -> None:
+    """In two containers on one disk both may be process 7."""
+    path = tmp_path / "record.json"
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first" and [*tmp_path.iterdir()] == [path]

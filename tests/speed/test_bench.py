@@ -4,6 +4,8 @@ import dataclasses
 import importlib.util
 import itertools
 import json
+import math
+import weakref
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from torch import nn
 
 from bisenet import paper
 from bisenet.__main__ import main
+from bisenet.cost import Cost
 from bisenet.inference import engines
 from bisenet.runs import provenance
 from bisenet.speed import bench, charts, peers, protocol, timings, training_steps
@@ -94,13 +97,41 @@ def test_the_record_says_all_and_is_read_again(small, results, capsys):
     entry = record["networks"]["ENet"]
     assert entry["built"] == "pytorchcv enet_cityscapes" and entry["input_size"] == [32, 64]
     assert {"iterations_asked", "limit", "versions", "git", "load", "omp_wait_policy", "date"} < set(entry["process"])
-    assert share_of_peak(entry) == 0  # the fake network computes nothing
+    assert entry["process"]["peak"]["precision"] == "fp32"
+    assert share_of_peak(entry, "fp32") == 0  # the fake network computes nothing
     timing = timing_of(entry)
     assert timing.iterations == 3 and timing.low <= timing.median <= timing.high
     assert entry["with_argmax"]["median"] > timing.median and list(entry["stages"]) == list(STAGES)
     table = timings.measured(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
     assert table["fps"]["ENet"] == pytest.approx(1000 / timing.median)
     assert table["fps"].notna().sum() == 2
+
+
+def test_a_network_is_let_go_before_the_next_is_made(monkeypatch):
+    made: list[weakref.ref[nn.Module]] = []
+
+    def build(network, size):
+        assert not [each for each in made if each()], "a network is still there"
+        network = Fake([])
+        network.again = lambda: network  # a circle, which only the collector ends
+        made.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(peers, "build", build)
+    monkeypatch.setattr(peers, "cost", lambda network, frame: Cost(0.0, 0.0, 0, {}))
+    monkeypatch.setattr(bench, "machine_peak", lambda device, precision: {"gflops": 1.0, "precision": precision})
+    assert bench.bench(["ENet", "BiSeNetV2", "DABNet"], iterations=1, frame=(32, 64)) == []
+    assert len(made) == 3
+
+
+def test_the_share_is_of_the_peak_in_the_precision_that_ran():
+    entry = {"gflop": 50.0, "stages": {"network": {"median": 250.0}}}
+    older, in_bf16 = ({"peak": {"gflops": 400.0, **more}} for more in ({}, {"precision": "bf16"}))
+    assert (
+        share_of_peak({**entry, "process": older}, "fp32") == share_of_peak({**entry, "process": in_bf16}, "bf16") == 50
+    )
+    for process, precision in ((older, "tf32"), (in_bf16, "fp32")):
+        assert math.isnan(share_of_peak({**entry, "process": process}, precision))
 
 
 def test_nothing_timed_is_lost_when_another_fails(small, results, monkeypatch, capsys):
