@@ -124,14 +124,7 @@ def time_ways(
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
     possible = [kind for kind in kinds() if not kind.problem]
-    floats = dict.fromkeys(kind.precision for kind in possible if kind.precision != "int8")
-    record["peaks"] = {precision: machine_peak(device, precision) for precision in floats}
-    record["peak"], record["gflop"] = (
-        record["peaks"]["fp32"],
-        2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs,
-    )
-    record["int8_instructions"] = device.type == "cpu" and cpu_multiplies_int8()
-    record["layers"] = layers(size, device)
+    record |= _limits(device, size, possible)
     segmenters: dict[Kind, tuple[Segmenter, float]] = {}
     for kind in (kind for kind in possible if kind.kind == "segmenter"):
         began = time.perf_counter()
@@ -150,10 +143,19 @@ def time_ways(
     return record
 
 
-def cpu_multiplies_int8() -> bool:
-    """Whether this CPU has instructions for products of 8 bits, VNNI or AMX."""
+def _limits(device: torch.device, size: Size, possible: list[Kind]) -> dict[str, Any]:
+    """What the device can do at best, and what the network asks of it, in all and layer by layer."""
+    floats = dict.fromkeys(kind.precision for kind in possible if kind.precision != "int8")
+    peaks = {precision: machine_peak(device, precision) for precision in floats}
+    gflop = 2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs
+    of_device = {"peaks": peaks, "peak": peaks["fp32"], "int8_instructions": cpu_multiplies_int8(device)}
+    return {**of_device, "gflop": gflop, "layers": layers(size, device)}
+
+
+def cpu_multiplies_int8(device: torch.device) -> bool:
+    """Whether this is a CPU with instructions for products of 8 bits, VNNI or AMX."""
     names = ("_is_vnni_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 @dataclasses.dataclass(frozen=True)
