@@ -37,7 +37,10 @@ def decoded(dataset: PairDataset) -> PairDataset:
         return dataset
     path = Path(folder).expanduser() / f"{dataset.info.name}-{dataset.fingerprint}.npy"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"BISENET_CACHE is {folder}, no folder ({error.strerror}); name another one") from error
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():
                 _write(dataset, path)

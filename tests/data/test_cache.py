@@ -177,6 +177,9 @@ def test_a_disk_that_is_too_small_or_becomes_full(
     with pytest.raises(OSError, match=r"cache has 0.0 GB free, decoded camvid takes 0.0; make room there"):
         decoded(train(tutorial))
     assert not [*cache.glob("*.npy*")]
+    monkeypatch.setenv("BISENET_CACHE", __file__)
+    with pytest.raises(OSError, match=r"BISENET_CACHE is .*test_cache\.py, no folder \(File exists\); name"):
+        decoded(train(tutorial))
 
 
 def test_a_broken_file_is_said_and_nothing_is_left(cache: Path, tutorial: Path) -> None:
