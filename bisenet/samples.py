@@ -31,14 +31,13 @@ def make_loader(samples: Samples, batch: int, iterations: range, fabric: Fabric,
         raise ValueError(f"batch {batch} is not divisible by {fabric.world_size} devices{parts}")
     first = fabric.global_rank * share
     numbers = [iteration * batch + first + slot for iteration in iterations for slot in range(share)]
-    workers = execution.resolved_workers
     loader = DataLoader(
         samples,
         batch_size=share,
         sampler=numbers,
-        num_workers=workers,
+        num_workers=execution.resolved_workers,
         worker_init_fn=keep_freed_memory,
         pin_memory=fabric.device.type == "cuda",
-        multiprocessing_context="spawn" if workers and torch.cuda.is_available() else None,
+        multiprocessing_context="spawn" if execution.resolved_workers and torch.cuda.is_available() else None,
     )
     return fabric.setup_dataloaders(loader, use_distributed_sampler=False)  # type: ignore[return-value]

@@ -178,7 +178,7 @@ def test_a_disk_that_is_too_small_or_becomes_full(
         decoded(train(tutorial))
     assert not [*cache.glob("*.npy*")]
     monkeypatch.setenv("BISENET_CACHE", __file__)
-    with pytest.raises(OSError, match=r"BISENET_CACHE is .*test_cache\.py, no folder \(File exists\)"):
+    with pytest.raises(OSError, match=r"BISENET_CACHE is .*test_cache\.py, no folder \(File exists\); name"):
         decoded(train(tutorial))
 
 
