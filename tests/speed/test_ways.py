@@ -119,5 +119,5 @@ def test_calibration_is_of_the_size_that_the_network_sees():
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ways, "Segmenter", lambda weights, **options: seen.append(options))
-        ways._segmenter("openvino", "int8", SHIPPED_SIZE)
+        ways._segmenter(Kind("segmenter", "openvino", "int8"), SHIPPED_SIZE)
     assert len(seen[0]["calibration"]) == ways.CALIBRATION and seen[0]["calibration"][0].shape == (*SHIPPED_SIZE, 3)
