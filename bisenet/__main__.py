@@ -9,9 +9,9 @@ import warnings
 from bisenet.commands import checking, measuring, training, using
 from bisenet.commands.common import PROGRAM, CommandError
 from bisenet.data import describe
+from bisenet.execution import SaidByFirstError
 from bisenet.runs.errors import told
 from bisenet.runs.provenance import unused_gpu
-from bisenet.runs.together import SaidByFirstError
 
 
 def main(words: list[str] | None = None) -> int:

@@ -4,9 +4,11 @@ A small step of the same recipe is made and what autograd holds of it counted; t
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import math
 import os
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -16,7 +18,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from bisenet.execution import give_back
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import TrainConfig, prepare, step
 
@@ -60,8 +61,10 @@ def attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric) ->
     labels = torch.randint(model_config.num_classes, (batch, height, width), device=fabric.device)
     weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
     held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
+    scale = fabric.strategy.precision.state_dict()
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
         step(*parts, images, labels, training, fabric)
+    fabric.strategy.precision.load_state_dict(scale)  # of a loss in float16, for the training that follows
     activations = factor * sum(size for storage, size in held.items() if storage not in weights)
     averages = [value.nbytes for state in parts[1].state.values() for value in state.values()]
     of_weights = 2.0 * sum(weights.values()) + sum(averages)  # with gradients
@@ -140,7 +143,8 @@ def peak(device: torch.device) -> float:
 
 
 def _free_on_this_machine() -> float | None:
-    give_back()  # of what was trained before
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed, but kept (`keep_freed_memory`), would count as taken
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -46,10 +46,10 @@ def rehearse(row: paper.Row, dataset: str, scale: str, iterations: int, executio
         warnings.filterwarnings("ignore", message=".* is not the whole data set")
         miniature.make(dataset, Path(folder) / dataset, IMAGES[dataset])
         say(f"{dataset}: {sum(IMAGES[dataset].values())} embedded scenes in its layout")
-        moments = [time.monotonic()]
+        moments = {0: time.monotonic()}  # by iterations done
 
         def watch(progress: Progress) -> None:
-            moments.append(time.monotonic())
+            moments[progress.done] = time.monotonic()
 
         record = find_or_train(run, data_root=Path(folder) / dataset, execution=execution, watch=watch)
         if fabric.is_global_zero:
@@ -83,14 +83,15 @@ def _fitting(run: Run, execution: Execution, fabric: Fabric, say: Callable[[str]
     free = "" if has is None else f", {has / 2**30:.1f} are free"
     say(f"a step of {share} images of {size} should take {need / 2**30:.1f} GiB on each device{free}")
     if has is None or need <= has or not (parts := memory.fitting(trial, training.batch // devices, devices, has)):
-        return dataclasses.replace(execution, checkpoint_every=1)  # so that each iteration is seen
+        return execution
     say(f"so a batch passes in {parts} parts: give --accumulation {parts} to train, plan and reproduce too")
-    return dataclasses.replace(execution, checkpoint_every=1, accumulation=parts)
+    return dataclasses.replace(execution, accumulation=parts)
 
 
-def _report(run: Run, record: Record, moments: list[float], whole: int, device: torch.device) -> None:
-    done, pace = run.training.iterations, (moments[-1] - moments[1]) / (len(moments) - 2)
-    print(f"{done} iterations in {moments[-1] - moments[0]:.0f} s, after the first {pace:.2f} s each; ", end="")
+def _report(run: Run, record: Record, moments: dict[int, float], whole: int, device: torch.device) -> None:
+    done = run.training.iterations
+    pace = (moments[done] - moments[1]) / (done - 1)
+    print(f"{done} iterations in {moments[done] - moments[0]:.0f} s, after the first {pace:.2f} s each; ", end="")
     print(f"{record.images['test']} images tested in {record.seconds['evaluate']:.1f} s, ", end="")
     print(f"protocol {run.training.protocol!r}")
     print(f"at this pace the {whole:,} iterations of the recipe take {whole * pace / 3600:,.1f} hours")
