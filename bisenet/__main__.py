@@ -9,9 +9,10 @@ import warnings
 from bisenet.commands import measuring, training, using
 from bisenet.commands.common import PROGRAM, CommandError, take_part
 from bisenet.data import describe
+from bisenet.execution import SaidByFirstError
 from bisenet.runs.errors import told
 from bisenet.runs.provenance import unused_gpu
-from bisenet.runs.together import SaidByFirstError, first_to_tell
+from bisenet.runs.together import first_to_tell
 
 
 def main(words: list[str] | None = None) -> int:

@@ -118,10 +118,11 @@ def resampled(images: Tensor, size: Size) -> Tensor:
     return small.permute(0, 2, 3, 1)
 
 
-def to_tensor(images: Tensor, normalisation: Normalisation = (MEAN, STD)) -> Tensor:
+def to_tensor(images: Tensor, normalisation: Normalisation | Tensor = (MEAN, STD)) -> Tensor:
     """uint8 (N, H, W, 3) -> normalised float32 (N, 3, H, W), channels-last in memory.
 
-    `normalisation` belongs to the weights that will see them (`BiSeNetV2.normalisation`).
+    `normalisation` belongs to the weights that will see them (`BiSeNetV2.normalisation`); a GPU does not have to be
+    waited for where it is there already, (2, 3).
     """
-    mean, std = (torch.tensor(value, device=images.device) * 255 for value in normalisation)
+    mean, std = (torch.as_tensor(value, device=images.device) * 255 for value in normalisation)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)

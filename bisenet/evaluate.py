@@ -18,7 +18,6 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from bisenet.augment import to_size, to_tensor
-from bisenet.boundaries import near_boundary
 from bisenet.config import Size, choose
 from bisenet.dataset import IGNORE, PairDataset
 from bisenet.model import BiSeNetV2
@@ -60,38 +59,27 @@ def evaluate(
     protocol: str = "paper",
 ) -> Tensor:
     """The confusion matrix, int64 (K, K) on `device`, over the images `indices` of a data set, by a protocol."""
-    return evaluate_by_place(model, dataset, size, device, indices, protocol).sum(0)
+    classes = len(dataset.info.classes)
+    total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+    for found, labels in class_maps(model, dataset, size, device, indices, protocol):
+        total += confusion(found, torch.tensor(labels, device=device), classes)
+    return total
 
 
 @torch.inference_mode()
-def evaluate_by_place(
-    model: BiSeNetV2,
-    dataset: PairDataset,
-    size: Size,
-    device: torch.device,
-    indices: Iterable[int],
-    protocol: str = "paper",
-) -> Tensor:
-    """Two confusion matrices, int64 (2, K, K): of the pixels near a boundary of the labels, and others.
-
-    The arguments are those of `evaluate`, whose matrix is the sum of the two.
-    """
+def class_maps(
+    model: BiSeNetV2, dataset: PairDataset, size: Size, device: torch.device, indices: Iterable[int], protocol: str
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Of each image the class of every pixel, int64 (H, W) on `device`, and the labels; the network is in `eval()`."""
     was_training = [module for module in model.modules() if module.training]
     model.eval()
-    num_classes = len(dataset.info.classes)
-    total = torch.zeros(2, num_classes, num_classes, dtype=torch.int64, device=device)
     try:
         for index in indices:
             image, labels = dataset.load(index)
-            classes = predict(model, image, size, device, protocol).argmax(1)[0]
-            near = near_boundary(labels)
-            for place, mask in enumerate((near, ~near)):
-                counted = torch.from_numpy(np.where(mask, labels, IGNORE)).to(device)
-                total[place] += confusion(classes, counted, num_classes)
+            yield predict(model, image, size, device, protocol).argmax(1)[0], labels
     finally:
         for module in was_training:
             module.training = True
-    return total
 
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)

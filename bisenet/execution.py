@@ -1,15 +1,20 @@
-"""How a machine runs a step of training: device, precision, layout, and the memory that a process keeps."""
+"""How machines run training: device, precision, layout, the memory that is kept, and several processes as one."""
 
 import ctypes
 import dataclasses
+import inspect
 import os
 import platform
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from PIL import Image
+from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
 MOST_WORKERS = 16  # for a device, if nobody says otherwise
@@ -26,7 +31,8 @@ def keep_freed_memory(_: int = 0) -> None:
             libc.mallopt(parameter, value)
 
 
-Precision = Literal["auto", "32-true", "bf16-mixed"]
+T = TypeVar("T")
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +43,14 @@ class Execution:
     devices: int = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: Precision = "auto"  # bf16-mixed where the hardware computes in it, otherwise 32-true
+    precision: Precision = "auto"  # `resolved_precision`
     accumulation: int = 1  # parts of a device's share of a batch; batch normalisation and OHEM see one at a time
     workers: int = -1  # processes that read and augment, for each device; 0: none, -1: `resolved_workers`
-    checkpoint_every: int = 100  # iterations
+    checkpoint_seconds: int = 60  # from one checkpoint to the next; 0: as often as training is looked at
 
     def __post_init__(self) -> None:
-        for name in ("devices", "num_nodes", "accumulation", "workers", "checkpoint_every"):
-            least = -1 if name == "workers" else 1
+        least_of = {"workers": -1, "checkpoint_seconds": 0, "devices": 1, "num_nodes": 1, "accumulation": 1}
+        for name, least in least_of.items():
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
         if self.precision not in get_args(Precision):
@@ -69,7 +75,13 @@ class Execution:
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))  # Fabric insists, `srun --ntasks` does not set it
-        fabric = self._launched(devices=devices, num_nodes=nodes, strategy=self.strategy)
+        strategy: Any = self.strategy
+        if strategy in ("auto", "ddp"):  # statistics of batch normalisation meet as they arise, or once, at the end
+            known = inspect.signature(DistributedDataParallel).parameters  # the second until PyTorch 2.15
+            option = next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in known)
+            options: dict[str, Any] = {option: False}
+            strategy = DDPStrategy(**options)
+        fabric = self._launched(devices=devices, num_nodes=nodes, strategy=strategy)
         if fabric.world_size != devices * nodes:
             asked = f"asked for {devices} devices on {nodes} machines, there are {fabric.world_size} processes"
             raise ValueError(f"{asked}; under Slurm start a task for each: srun --ntasks-per-node {devices}")
@@ -89,12 +101,16 @@ class Execution:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
-    def resolved_precision(self) -> Literal["32-true", "bf16-mixed"]:
+    def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+        """ "auto" is bf16-mixed where the hardware computes in it, or else on a GPU with Tensor Cores 16-mixed."""
+        on_gpu = self.resolved_accelerator in ("gpu", "cuda")
+        if self.precision == "16-mixed" and not on_gpu:
+            raise ValueError("precision is '16-mixed', that is for GPUs; here use 'bf16-mixed' or '32-true'")
         if self.precision != "auto":
             return self.precision
-        on_gpu = self.resolved_accelerator in ("gpu", "cuda")
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_computes_in_bf16()
-        return "bf16-mixed" if fast else "32-true"
+        if torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_computes_in_bf16():
+            return "bf16-mixed"
+        return "16-mixed" if on_gpu and torch.cuda.get_device_capability() >= (7, 0) else "32-true"
 
     @property
     def resolved_workers(self) -> int:
@@ -116,12 +132,23 @@ def synchronises(fabric: Fabric) -> bool:
 
 
 def memory_format(fabric: Fabric) -> torch.memory_format:
-    """How images and weights lie in memory: channels last, but for processors with no more than AVX2.
+    """How images and weights lie in memory: channels last, but for processors with no more than AVX2, and GPUs in fp32.
 
-    These have no fast kernel for the gradients of weights that way: a large convolution takes three times as long.
+    The former have no fast kernel for the gradients of weights that way: a large convolution takes three times as long.
+    On GPUs channels last is the layout of Tensor Cores, which fp32 does without.
     """
-    old = fabric.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
-    return torch.contiguous_format if old else torch.channels_last
+    if fabric.device.type == "cpu":
+        slow = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+    else:
+        slow = fabric.strategy.precision.precision == "32-true"
+    return torch.contiguous_format if slow else torch.channels_last
+
+
+def fast(device: torch.device) -> AbstractContextManager[Any]:
+    """What a step runs in, for its convolutions: a GPU tries which kernels are fast, which pays since sizes recur."""
+    if device.type == "cpu":
+        return StridedDepthwise()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32)
 
 
 class StridedDepthwise(TorchFunctionMode):
@@ -131,7 +158,7 @@ class StridedDepthwise(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.conv2d and args[0].device.type == "cpu" and args[0].dtype == torch.bfloat16:
+        if func is torch.conv2d and args[0].dtype == torch.bfloat16:
             inputs, _, _, stride, _, _, groups = args
             if groups > 1 and max(stride) > 1:
                 with torch.autocast("cpu", enabled=False):
@@ -143,3 +170,24 @@ def cpu_computes_in_bf16() -> bool:
     """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+
+
+class SaidByFirstError(Exception):
+    """An error that the first process of the group tells."""
+
+
+def first_decides(fabric: Fabric, act: Callable[[], T]) -> T:
+    """What `act` gives the first process; its error, too, is one of all."""
+    done, error = None, None
+    if fabric.is_global_zero:
+        try:
+            done = act()
+        except Exception as problem:
+            error = problem
+    if fabric.world_size > 1:
+        done, failed = fabric.broadcast((done, error is not None))
+        if failed and not error:
+            raise SaidByFirstError
+    if error:
+        raise error
+    return done  # type: ignore[return-value]

@@ -13,9 +13,10 @@ Readings, where the paper is silent; each is a field of `TrainConfig` or a line 
 """
 
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,11 +26,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bisenet.augment import SCALES, Augmentation, to_tensor
-from bisenet.checkpoint import Fitted, load_checkpoint, save_checkpoint
+from bisenet.checkpoint import Checkpoint, Fitted
 from bisenet.config import Size, choose, plain, settle
 from bisenet.dataset import IGNORE, PairDataset
 from bisenet.evaluate import PROTOCOLS
-from bisenet.execution import ONE_DEVICE, Execution, StridedDepthwise, keep_freed_memory, memory_format, synchronises
+from bisenet.execution import ONE_DEVICE, Execution, fast, first_decides, keep_freed_memory, memory_format, synchronises
 from bisenet.loss import ohem, over_devices, pixel_losses, sum_of_kept
 from bisenet.model import BiSeNetV2
 from bisenet.samples import Samples, make_loader
@@ -100,27 +101,21 @@ def total_loss(logits: dict[str, Tensor], labels: Tensor, config: TrainConfig, f
     batch.
     """
     counted = labels != IGNORE
-    sums, counts, weights = [], [], []
-    for position, output in logits.items():
-        losses, kept = pixel_losses(output, labels), counted
-        if config.ohem:
-            kept = ohem(losses, counted, config.ohem_threshold, config.ohem_keep, fabric)
-        sums.append(sum_of_kept(output, labels, losses, kept))
-        counts.append(kept.sum())
-        weights.append(1.0 if position == "head" else config.booster_weight)
-    means = torch.stack(sums) * fabric.world_size / over_devices(torch.stack(counts), fabric).clamp(min=1)
-    return (means * means.new_tensor(weights)).sum()
+    losses = torch.stack([pixel_losses(output, labels) for output in logits.values()])  # (heads, N, H, W)
+    kept = counted.expand_as(losses)
+    if config.ohem:
+        kept = ohem(losses, counted, config.ohem_threshold, config.ohem_keep, fabric)
+    of_heads = zip(logits.values(), losses, kept, strict=True)
+    sums = torch.stack([sum_of_kept(output, labels, *of_head) for output, *of_head in of_heads])
+    means = sums * fabric.world_size / over_devices(kept.flatten(1).sum(1), fabric).clamp(min=1)
+    weights = torch.tensor([1.0 if position == "head" else config.booster_weight for position in logits])
+    return (means * weights.to(means.device, non_blocking=True)).sum()
 
 
 def learning_rate(iteration: int, config: TrainConfig) -> float:
     """The "poly" schedule, lr * (1 - iteration / iterations) ** power, reached in a line from zero by the warm-up."""
     rise = min(1.0, (iteration + 1) / max(1, config.warmup))
     return rise * config.lr * (1 - iteration / config.iterations) ** config.power
-
-
-def set_rate(optimizer: Any, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -187,12 +182,13 @@ def step(
     """
     optimizer.zero_grad()
     layout = memory_format(fabric)
+    normalisation = torch.tensor(network.normalisation).to(images.device, non_blocking=True)
     parts = list(zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True))
     losses = []
     for number, (some_images, some_labels) in enumerate(parts, start=1):
-        with fabric.no_backward_sync(network, enabled=number < len(parts)):  # devices meet once an iteration
-            with StridedDepthwise():
-                logits = network(to_tensor(some_images, network.normalisation).contiguous(memory_format=layout))
+        last = number == len(parts)  # when devices meet
+        with fast(fabric.device), fabric.no_backward_sync(network, enabled=not last):
+            logits = network(to_tensor(some_images, normalisation).contiguous(memory_format=layout))
             loss = total_loss(logits, some_labels.long(), config, fabric) / len(parts)
             fabric.backward(loss)
             losses.append(loss.detach())
@@ -214,35 +210,35 @@ def fit(
 ) -> Fitted:
     """Train `model` in place on a data set; `process` describes this process for the record.
 
-    With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_every` iterations, and if it
-    exists, training goes on from there. LossNotFiniteError stops a run that diverged.
+    With `checkpoint` the run is resumable: the file is written every `execution.checkpoint_seconds` or so, and if it
+    exists, training goes on from there. LossNotFiniteError stops a run that diverged, OSError one whose checkpoint
+    cannot be written.
     """
     fabric = fabric or execution.fabric()
     identity = _identity(model, dataset, config, seed)
     _check_batch(model, config, execution, fabric)
     bare, network, optimizer = prepare(model, config, fabric)
-    before = _before(checkpoint, bare, optimizer.optimizer, identity)
-    first = checked = len(before.losses)
+    saved = Checkpoint(checkpoint, bare, optimizer.optimizer, fabric.strategy.precision, identity)
+    before = saved.load({field.name: field.default for field in dataclasses.fields(TrainConfig)} | {"files": ""})
+    first = seen = len(before.losses)
     processes = [*before.processes, {"from": first, **(process or {})}]
     losses = torch.from_numpy(np.pad(before.losses, (0, config.iterations - first))).to(fabric.device)
     samples = Samples(dataset, config.augmentation, seed, config.train_images)
     batches = iter(make_loader(samples, config.batch, range(first, config.iterations), fabric, execution))
     began = time.monotonic()
     for done in range(first + 1, config.iterations + 1):
-        set_rate(optimizer, learning_rate(done - 1, config))
-        images, labels = _next(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(done - 1, config)
+        images, labels = next(batches)
         losses[done - 1] = step(network, optimizer, images, labels, config, fabric, execution.accumulation)
-        save = done % execution.checkpoint_every == 0 or done == config.iterations
-        if done == first + 1 or done % 10 == 0 or save:
-            checked, spent = _check(losses, checked, done, fabric), time.monotonic() - began
-            fitted = Fitted(losses[:done].cpu().numpy(), before.seconds + spent, processes)
-            if watch and fabric.is_global_zero:
-                watch(Progress(done, config.iterations, fitted.losses, spent / (done - first)))
-        if save:
-            _check_weights(bare, done)
-            if checkpoint and fabric.is_global_zero:
-                save_checkpoint(checkpoint, bare, optimizer.optimizer, fitted, identity)
-            fabric.barrier()
+        if done % 10 == 0 or done in (first + 1, config.iterations):  # looking each time would make a GPU wait
+            losses[seen:done] = cast(Tensor, fabric.all_reduce(losses[seen:done], reduce_op="mean"))
+            so_far, spent = losses[:done].cpu().numpy(), time.monotonic() - began
+            fitted = Fitted(so_far, before.seconds + spent, processes)
+            progress = Progress(done, config.iterations, so_far, spent / (done - first))
+            look = functools.partial(_look, progress, seen, watch, saved, fitted, execution.checkpoint_seconds)
+            first_decides(fabric, look)
+            seen = done
     _share_statistics(bare, fabric)
     return Fitted(losses.cpu().numpy(), before.seconds + time.monotonic() - began, processes)
 
@@ -259,16 +255,6 @@ def _check_batch(model: BiSeNetV2, config: TrainConfig, execution: Execution, fa
         raise ValueError("one image at a time: the context embedding normalises a global average, it needs two or more")
 
 
-def _before(
-    checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
-) -> Fitted:
-    """What was done of a run before this process, restored from its checkpoint; nothing without one."""
-    if not checkpoint or not checkpoint.is_file():
-        return Fitted(np.empty(0, np.float32), 0.0, [])
-    later = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | {"files": ""}
-    return load_checkpoint(checkpoint, model, optimizer, identity, later)
-
-
 def _share_statistics(model: nn.Module, fabric: Fabric) -> None:
     """Statistics of batch normalisation that are not synchronised: those of the first process."""
     if fabric.world_size > 1:
@@ -276,34 +262,21 @@ def _share_statistics(model: nn.Module, fabric: Fabric) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
-def _next(batches: Iterator[Any]) -> Any:
-    """The next batch; an error of a worker process as that error, not as the text of its traceback."""
-    try:
-        return next(batches)
-    except Exception as error:
-        text = str(error).strip()
-        if not text.startswith("Caught "):
-            raise
-        kind = type(error) if isinstance(error, (ValueError, OSError)) else RuntimeError
-        trace = text.rpartition("Traceback (most recent call last):\n")[2].splitlines()
-        said = next((line for line in trace if not line.startswith(" ")), text.splitlines()[0])
-        raise kind(said.partition(": ")[2] if kind is type(error) else said) from None
-
-
-def _check(losses: Tensor, start: int, stop: int, fabric: Fabric) -> int:
-    """Look at the losses since the last look; looking at each one would make a GPU wait in every iteration."""
-    losses[start:stop] = cast(Tensor, fabric.all_reduce(losses[start:stop], reduce_op="mean"))
-    bad = (~torch.isfinite(losses[start:stop])).nonzero()
-    if len(bad):
-        step = start + int(bad[0])
+def _look(
+    progress: Progress, seen: int, watch: Watcher | None, checkpoint: Checkpoint, fitted: Fitted, interval: int
+) -> None:
+    """Are the losses from `seen` on finite? Tell the watcher, and write a checkpoint if it is time."""
+    if len(bad := np.flatnonzero(~np.isfinite(progress.losses[seen:]))):
+        iteration = seen + int(bad[0])
         raise LossNotFiniteError(
-            f"loss is {losses[step].item()} at iteration {step}; lower the learning rate, or use precision 32-true "
-            "and remove the run's checkpoint"
+            f"loss is {progress.losses[iteration]} at iteration {iteration}; lower the learning rate, or use "
+            "precision 32-true and remove the run's checkpoint"
         )
-    return stop
-
-
-def _check_weights(model: nn.Module, done: int) -> None:
-    """The loss of a step says nothing about the weights that the step leaves."""
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):
-        raise LossNotFiniteError(f"weights are no longer finite after iteration {done - 1}; lower the learning rate")
+    if watch:
+        watch(progress)
+    if progress.done == progress.iterations or time.monotonic() - checkpoint.written >= interval:
+        # The loss of a step says nothing about the weights that the step leaves.
+        if not torch.stack([torch.isfinite(each).all() for each in checkpoint.model.parameters()]).all():
+            after = f"after iteration {progress.done - 1}"
+            raise LossNotFiniteError(f"weights are no longer finite {after}; lower the learning rate")
+        checkpoint.save(fitted)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from bisenet.evaluate import confusion, evaluate, evaluate_by_place, iou, miou, pixel_accuracy, predict
+from bisenet.evaluate import confusion, evaluate, iou, miou, pixel_accuracy, predict
 
 CPU = torch.device("cpu")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -127,19 +127,6 @@ def test_evaluate_compares_at_the_resolution_of_the_labels(training: bool) -> No
     assert matrix.dtype == torch.int64 and np.array_equal(matrix.numpy(), expected)
     assert model.seen == [(1, 3, 6, 10, 12, 20)] * 2
     assert model.training is training
-
-
-def test_pixels_near_a_boundary_are_counted_apart() -> None:
-    """Two halves of 10 columns, the last line without labels; all is said to be of the left one."""
-    labels = np.repeat([[0] * 10 + [1] * 10], 12, axis=0).astype(np.uint8)
-    labels[11] = 255
-    dataset = SimpleNamespace(info=FakeDataset.info, load=lambda _: (np.zeros((12, 20, 3), np.uint8), labels))
-    always_the_first = nn.Module()
-    always_the_first.normalisation = IMAGENET
-    always_the_first.forward = lambda images, size: torch.eye(3)[0].reshape(1, 3, 1, 1).expand(1, 3, *size)
-    near, far = evaluate_by_place(always_the_first, dataset, (6, 10), CPU, [0])
-    five_columns_each = [[5 * 11, 0, 0], [5 * 11, 0, 0], [0, 0, 0]]  # at 0 to 4 pixels, and at 5 to 9
-    assert near.tolist() == far.tolist() == five_columns_each
 
 
 def test_nothing_evaluated_is_an_empty_matrix() -> None:

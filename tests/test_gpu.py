@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from bisenet import paper
 from bisenet.augment import to_tensor
+from bisenet.checkpoint import Checkpoint, Fitted
 from bisenet.data import open_dataset
 from bisenet.dataset import IGNORE
 from bisenet.evaluate import evaluate, miou
@@ -84,6 +86,55 @@ def test_gradient_of_the_network(precision, least):
 
     first, second = gradient(of_device(CPU)), gradient(of_device(GPU, precision))
     assert F.cosine_similarity(first, second, dim=0) > least
+
+
+def begun(precision: str):
+    """A training on the GPU: network, what makes a step of it, and what is saved of it."""
+    fabric, config = of_device(GPU, precision).fabric(), dataclasses.replace(RECIPE, batch=4, lr=1e-3)
+    torch.manual_seed(0)
+    bare, *parts = prepare(BiSeNetV2(paper.row("table_2.ohem").model), config, fabric)
+    images = torch.randint(256, (4, 128, 256, 3), dtype=torch.uint8, device=fabric.device)
+    labels = torch.randint(0, 19, (4, 128, 256), device=fabric.device)
+    saved = Checkpoint(None, bare, parts[1].optimizer, fabric.strategy.precision, {})
+    return bare, lambda: step(*parts, images, labels, config, fabric), saved
+
+
+@pytest.mark.parametrize(("precision", "most"), [("32-true", 1), ("bf16-mixed", 1), ("16-mixed", 2)])
+def test_a_step_waits_for_the_gpu_once(precision, most):
+    """For how many pixels are hard; in float16 also for whether all gradients are finite."""
+    bare, take_step, _ = begun(precision)
+    for _ in range(3):
+        take_step()
+    benchmark = []
+    bare.head.register_forward_hook(lambda *_: benchmark.append(torch.backends.cudnn.benchmark))
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            take_step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [f"{each.filename}, line {each.lineno}" for each in caught if "synchroniz" in str(each.message)]
+    assert len(waits) <= most, waits
+    assert benchmark == [True] and not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_a_training_goes_on_where_it_was(precision, tmp_path):
+    """With the scale of the loss, and averages that lie as their weights do."""
+    (_, step_of_whole, whole), (_, step_of_again, again) = begun(precision), begun(precision)
+    whole.path = again.path = tmp_path / "c.safetensors"
+    for _ in range(3):
+        step_of_whole()
+    whole.save(Fitted(torch.zeros(3).numpy(), 0.0, []))
+    again.load({})
+    assert again.precision.state_dict() == whole.precision.state_dict()
+    assert step_of_again().item() == pytest.approx(step_of_whole().item(), rel=1e-3)
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        momenta = [run.optimizer.state[p]["momentum_buffer"] for run, p in ((whole, one), (again, other))]
+        # A side of one pixel may have any stride.
+        strides = [[stride for stride, side in zip(m.stride(), m.shape, strict=True) if side > 1] for m in momenta]
+        assert strides[0] == strides[1] and momenta[1].device == other.device
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])

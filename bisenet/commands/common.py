@@ -21,10 +21,10 @@ EXECUTION_HELP = {
     "devices": "how many GPUs or processes on this machine; torchrun says it by itself",
     "num_nodes": "how many machines",
     "strategy": "of Lightning Fabric, such as ddp",
-    "precision": "auto (bf16-mixed where the hardware has it), 32-true, bf16-mixed",
+    "precision": "auto (bf16-mixed where the hardware has it), 32-true, bf16-mixed; 16-mixed on GPUs",
     "accumulation": "parts of a device's share of a batch, one after the other, to save memory",
     "workers": "processes that read and augment, for each device; -1: for a GPU as cores allow, on a CPU one",
-    "checkpoint_every": "iterations between checkpoints",
+    "checkpoint_seconds": "from one checkpoint to the next; 0: every ten iterations",
 }
 
 

@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 import torch.nn.functional as F  # noqa: N812, the name everybody knows
 
-from bisenet.boundaries import RADIUS, boundary_distance
 from bisenet.config import Size
 from bisenet.dataset import IGNORE, PairDataset
 from bisenet.looking.explain import DETAIL, enlarge, maps
 from bisenet.model import BiSeNetV2
 from bisenet.report.verdict import Gain, gain, mean
+from bisenet.runs.boundaries import RADIUS, boundary_distance
 
 LARGE = 0.05  # of the labelled pixels of an image: the classes whose maps are measured
 

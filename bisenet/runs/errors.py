@@ -17,8 +17,10 @@ MENDABLE = (ValueError, OSError, LossNotFiniteError, NotEnoughMemoryError)
 
 def told(error: Exception) -> str:
     """The message of an error that a user can mend; of another its kind too, and the file that has its traceback."""
-    if isinstance(error, MENDABLE) and str(error).strip():
-        return " ".join(str(error).split("\n"))
+    if (said := str(error).strip()).startswith("Caught "):
+        return _of_a_worker(error, said)
+    if isinstance(error, MENDABLE) and said:
+        return " ".join(said.split("\n"))
     message = first_line(error)
     if isinstance(error, torch.OutOfMemoryError):
         return f"out of memory on the device ({message})"
@@ -31,3 +33,10 @@ def told(error: Exception) -> str:
     except OSError:
         return f"{type(error).__name__}{place}: {message}"
     return f"{type(error).__name__}{place}: {message} (traceback: {file.name})"
+
+
+def _of_a_worker(error: Exception, said: str) -> str:
+    """What a process that reads was stopped by: PyTorch hands over its kind, and as its message a whole traceback."""
+    trace = said.rpartition("Traceback (most recent call last):\n")[2].splitlines()
+    line = next((line for line in trace if not line.startswith(" ")), said.splitlines()[0])
+    return line.partition(": ")[2] if isinstance(error, MENDABLE) else line

@@ -80,8 +80,10 @@ def _attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric, s
     labels = torch.randint(model_config.num_classes, shape, device=fabric.device)
     weights = {parameter.untyped_storage().data_ptr(): parameter.nbytes for parameter in model.parameters()}
     held: dict[int, int] = {}  # by the autograd graph, bytes of each storage
+    scale = fabric.strategy.precision.state_dict()
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
         step(*parts, images, labels, training, fabric)
+    fabric.strategy.precision.load_state_dict(scale)  # of a loss in float16, for the training that follows
     averages = [value.nbytes for state in parts[1].state.values() for value in state.values()]
     of_weights = 2.0 * sum(weights.values()) + sum(averages)  # with gradients
     activations: float = sum(size for storage, size in held.items() if storage not in weights)
@@ -193,14 +195,9 @@ def peak(device: torch.device) -> float:
     return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def give_back() -> None:
-    """Give the system what is free by now, as before its memory is asked for; it counts as taken otherwise."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def _free_on_this_machine() -> float | None:
-    give_back()  # of what was trained before
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed, but kept (`keep_freed_memory`), would count as taken
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

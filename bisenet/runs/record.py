@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from bisenet.boundaries import RADIUS
 from bisenet.evaluate import miou
 from bisenet.files import write_json
 from bisenet.model import ModelConfig
+from bisenet.runs.boundaries import RADIUS
 from bisenet.train import TrainConfig
 
 

@@ -88,7 +88,7 @@ def _fitting(run: Run, execution: Execution, fabric: Fabric) -> Execution:
     share, size = training.batch // devices // execution.accumulation, "x".join(map(str, training.input_size))
     free = "" if has is None else f", {has / 2**30:.1f} are free"
     print(f"a step of {share} images of {size} should take {need / 2**30:.1f} GiB on each device{free}")
-    execution = dataclasses.replace(execution, checkpoint_every=NEVER)
+    execution = dataclasses.replace(execution, checkpoint_seconds=NEVER)
     if has is None or need <= has or not parts:
         return execution
     print(f"so a batch passes in {parts} parts: give --accumulation {parts} to train, plan and reproduce too")

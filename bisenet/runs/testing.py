@@ -1,17 +1,38 @@
 """A weights file put to the test: its score on a data set, and class maps for a test server."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from bisenet.config import Size
 from bisenet.data import DATASETS, open_dataset
 from bisenet.data.cityscapes import Cityscapes, label_ids
-from bisenet.dataset import PairDataset
-from bisenet.evaluate import evaluate, predict
+from bisenet.dataset import IGNORE, PairDataset
+from bisenet.evaluate import class_maps, confusion, evaluate, predict
+from bisenet.execution import ONE_DEVICE
 from bisenet.model import BiSeNetV2
+from bisenet.runs.boundaries import near_boundary
 from bisenet.train import TrainConfig
+
+
+def evaluate_by_place(
+    model: BiSeNetV2, dataset: PairDataset, size: Size, device: torch.device, indices: Iterable[int], protocol: str
+) -> Tensor:
+    """Two confusion matrices, int64 (2, K, K) on `device`: of the pixels near a boundary of the labels, and others.
+
+    The arguments are those of `evaluate`, whose matrix is the sum of the two.
+    """
+    classes = len(dataset.info.classes)
+    total = torch.zeros(2, classes, classes, dtype=torch.int64, device=device)
+    for found, labels in class_maps(model, dataset, size, device, indices, protocol):
+        near = near_boundary(labels)
+        for place, mask in enumerate((near, ~near)):
+            total[place] += confusion(found, torch.from_numpy(np.where(mask, labels, IGNORE)).to(device), classes)
+    return total
 
 
 def used_images(dataset: PairDataset, limit: int | None) -> int:
@@ -45,8 +66,7 @@ def export_predictions(weights: Path, recipe: TrainConfig, data_root: str | Path
 
 def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:
     """A network on the GPU, if there is one, and that device; ValueError if its classes are not those of a data set."""
-    torch.backends.cudnn.allow_tf32 = False
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = ONE_DEVICE.fabric().device
     model, classes = BiSeNetV2.load(weights).to(device), DATASETS[dataset].classes
     if model.config.num_classes != len(classes):
         raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {len(classes)}")

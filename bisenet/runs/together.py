@@ -12,31 +12,11 @@ from typing import TypeVar
 import torch
 from lightning_fabric import Fabric
 
+from bisenet.execution import SaidByFirstError, first_decides
 from bisenet.files import replacing
 from bisenet.runs.errors import MENDABLE, told
 
 T = TypeVar("T")
-
-
-class SaidByFirstError(Exception):
-    """An error that the first process of the group tells."""
-
-
-def first_decides(fabric: Fabric, act: Callable[[], T]) -> T:
-    """What `act` gives the first process; its error, too, is one of all."""
-    done, error = None, None
-    if fabric.is_global_zero:
-        try:
-            done = act()
-        except Exception as problem:
-            error = problem
-    if fabric.world_size > 1:
-        done, failed = fabric.broadcast((done, error is not None))
-        if failed and not error:
-            raise SaidByFirstError
-    if error:
-        raise error
-    return done  # type: ignore[return-value]
 
 
 def all_or_none(fabric: Fabric, act: Callable[[], T]) -> T:

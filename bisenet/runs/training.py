@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from bisenet.boundaries import RADIUS
 from bisenet.checkpoint import Fitted
 from bisenet.config import plain
 from bisenet.data import DATASETS, check, open_dataset
@@ -24,16 +23,16 @@ from bisenet.data.cache import decoded
 from bisenet.data.info import FilePairs
 from bisenet.data.places import check_writable
 from bisenet.dataset import PairDataset
-from bisenet.evaluate import evaluate_by_place
-from bisenet.execution import Execution, synchronises
+from bisenet.execution import Execution, first_decides, synchronises
 from bisenet.model import BiSeNetV2
 from bisenet.runs import memory
+from bisenet.runs.boundaries import RADIUS
 from bisenet.runs.plan import FORMAT, Run, words
 from bisenet.runs.provenance import describe_device, git_state, versions
 from bisenet.runs.record import Record
 from bisenet.runs.store import results_folder, run_folder, yours
-from bisenet.runs.testing import used_images
-from bisenet.runs.together import all_or_none, first_decides, share_file
+from bisenet.runs.testing import evaluate_by_place, used_images
+from bisenet.runs.together import all_or_none, share_file
 from bisenet.runs.transfer import carry_over, fingerprint, imagenet_weights, load_imagenet
 from bisenet.train import Progress, TrainConfig, Watcher, fit
 
@@ -282,6 +281,7 @@ def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
         **plain(execution),
         "precision": execution.resolved_precision,
         "tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": fabric.device.type == "cuda",
         "world_size": fabric.world_size,
         "synchronised_batch_norm": synchronises(fabric),
         "threads": torch.get_num_threads(),

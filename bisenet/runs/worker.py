@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 from bisenet.data import describe
-from bisenet.execution import Execution
+from bisenet.execution import Execution, SaidByFirstError
 from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
-from bisenet.runs.together import SaidByFirstError, first_to_tell
+from bisenet.runs.together import first_to_tell
 from bisenet.runs.training import find_or_train, print_progress
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("results")
         ("train --set lr=high", "lr is 'high', it must be of type float"),
         ("train --set crop=64", "crop is (64,)"),
         ("train --set lr=nan", "lr is nan"),
-        ("train --checkpoint-every 0", "checkpoint_every is 0"),
+        ("train --checkpoint-seconds -1", "checkpoint_seconds is -1"),
         ("train --seed -1", "seed is -1"),
         ("train --data-root somewhere", "streets is drawn, not read"),
     ],

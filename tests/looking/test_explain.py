@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bisenet.augment import to_size, to_tensor
-from bisenet.boundaries import RADIUS, boundary_distance, near_boundary
 from bisenet.dataset import IGNORE
 from bisenet.looking import explain, statistics
 from bisenet.looking.explain import DETAIL
 from bisenet.model import BiSeNetV2, ModelConfig
+from bisenet.runs.boundaries import RADIUS, boundary_distance, near_boundary
 
 SIZE = (64, 96)  # what the network sees; the labels are larger
 RNG = np.random.default_rng(0)

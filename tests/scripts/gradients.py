@@ -24,6 +24,7 @@ config = dataclasses.replace(
 )
 share = slice(fabric.global_rank * 4 // fabric.world_size, (fabric.global_rank + 1) * 4 // fabric.world_size)
 network = fabric.setup(model)
+assert not getattr(network._forward_module, "broadcast_buffers", False)  # of DDP, before each step
 fabric.backward(total_loss(network(images[share]), labels[share], config, fabric))
 if fabric.is_global_zero:
     save_file({name: p.grad for name, p in model.named_parameters()}, sys.argv[1])

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 TRAIN = ["-m", "bisenet", "train", "--row", "table_2.bga", "--scale", "smoke", "--set", "iterations=60"]
-TRAIN += ["--checkpoint-every", "3", "--workers", "1"]
+TRAIN += ["--checkpoint-seconds", "0", "--workers", "1"]
 
 
 def start(folder: str) -> subprocess.Popen[bytes]:

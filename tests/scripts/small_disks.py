@@ -15,7 +15,7 @@ from PIL import Image
 
 from bisenet.files import read_safetensors
 
-TRAIN = ["train", "--row", "table_2.bga", "--scale", "smoke", "--checkpoint-every", "2", "--workers", "0"]
+TRAIN = ["train", "--row", "table_2.bga", "--scale", "smoke", "--checkpoint-seconds", "0", "--workers", "0"]
 REPRODUCE = ["reproduce", "--only", "table_1", "--scale", "smoke"]
 # A lock, a probe, a checkpoint, the next beside it, weights, a record; a probe, a notebook, the index, pages.
 DISKS = [(TRAIN, size) for size in (0.01, 0.5, 20, 60, 90, 104)]
