@@ -75,12 +75,7 @@ class Execution:
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))  # Fabric insists, `srun --ntasks` does not set it
-        strategy: Any = self.strategy
-        if strategy in ("auto", "ddp"):  # statistics of batch normalisation meet as they arise, or once, at the end
-            known = inspect.signature(DistributedDataParallel).parameters  # the second until PyTorch 2.15
-            option = next(name for name in ("forward_sync_buffers", "broadcast_buffers") if name in known)
-            options: dict[str, Any] = {option: False}
-            strategy = DDPStrategy(**options)
+        strategy = data_parallel() if self.strategy in ("auto", "ddp") else self.strategy
         fabric = self._launched(devices=devices, num_nodes=nodes, strategy=strategy)
         if fabric.world_size != devices * nodes:
             asked = f"asked for {devices} devices on {nodes} machines, there are {fabric.world_size} processes"
@@ -121,6 +116,13 @@ class Execution:
             return 1
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", self.devices)) - 1), MOST_WORKERS)
+
+
+def data_parallel() -> DDPStrategy:
+    """Statistics of batch normalisation are not sent in each step: they are synchronised, or else shared at the end."""
+    known, new = inspect.signature(DistributedDataParallel).parameters, "forward_sync_buffers"
+    options: dict[str, Any] = {new if new in known else "broadcast_buffers": False}
+    return DDPStrategy(**options)
 
 
 ONE_DEVICE = Execution()  # the GPU if there is one, or the CPU

@@ -1,4 +1,4 @@
-"""On a GPU the numbers of the CPU, and calls from other threads: `make test-gpu`."""
+"""On a GPU the numbers of the CPU, a step that does not wait, and calls from other threads: `make test-gpu`."""
 
 import dataclasses
 import re

@@ -83,7 +83,6 @@ def _attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric, s
     scale = fabric.strategy.precision.state_dict()
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _held(tensor, held), lambda tensor: tensor):
         step(*parts, images, labels, training, fabric)
-    fabric.strategy.precision.load_state_dict(scale)  # of a loss in float16, for the training that follows
     averages = [value.nbytes for state in parts[1].state.values() for value in state.values()]
     of_weights = 2.0 * sum(weights.values()) + sum(averages)  # with gradients
     activations: float = sum(size for storage, size in held.items() if storage not in weights)
@@ -91,6 +90,7 @@ def _attempt(model_config: ModelConfig, training: TrainConfig, fabric: Fabric, s
         forget_peak(fabric.device)
         step(*parts, images, labels, training, fabric)
         activations = torch.cuda.max_memory_allocated(fabric.device) - before - of_weights
+    fabric.strategy.precision.load_state_dict(scale)  # of a loss in float16, for the training that follows
     factor = training.batch * math.prod(training.input_size) / math.prod(shape)
     return Trial(model, training, fabric, parts, images, labels, factor, factor * activations, of_weights)
 

@@ -66,7 +66,7 @@ def export_predictions(weights: Path, recipe: TrainConfig, data_root: str | Path
 
 def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device]:
     """A network on the GPU, if there is one, and that device; ValueError if its classes are not those of a data set."""
-    device = ONE_DEVICE.fabric().device
+    device = ONE_DEVICE.alone().device
     model, classes = BiSeNetV2.load(weights).to(device), DATASETS[dataset].classes
     if model.config.num_classes != len(classes):
         raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {len(classes)}")

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from PIL import Image
 
 from bisenet import paper, train
@@ -86,9 +88,9 @@ def test_rehearsal_goes_all_the_way_and_leaves_nothing(dataset, results, capsys,
 def test_a_rehearsal_takes_the_real_batch_and_writes_no_checkpoint_in_what_it_times(monkeypatch, capsys):
     """Ten iterations to be timed, the checkpoint after them, at the end."""
     seen: list[object] = []
-    take, save, pace = train.step, train.save_checkpoint, rehearse.pace_of
+    take, save, pace = train.step, train.Checkpoint.save, rehearse.pace_of
     monkeypatch.setattr(train, "step", lambda *given: seen.append(len(given[2])) or take(*given))
-    monkeypatch.setattr(train, "save_checkpoint", lambda *given: seen.append("checkpoint") or save(*given))
+    monkeypatch.setattr(train.Checkpoint, "save", lambda *given: seen.append("checkpoint") or save(*given))
     monkeypatch.setattr(rehearse, "pace_of", lambda moments: seen.append([*moments]) or pace(moments))
     row = paper.row("table_2.detail")
     rehearse.rehearse(row, "camvid", "smoke", 12, HERE)
@@ -320,3 +322,13 @@ def test_a_record_of_labels_that_were_corrected_is_not_taken_for_a_new_one(tmp_p
     Image.fromarray(np.minimum(np.asarray(Image.open(label)), 8)).save(label)
     assert main(words) == 1
     assert "since then an image or a label file has changed; set BISENET_RESULTS" in capsys.readouterr().err
+
+
+def test_an_attempt_leaves_the_scale_of_a_loss_in_float16_as_it_was():
+    """It is of the training that follows; this one changes with every step."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=1)
+    fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    sizes = dict.fromkeys(("image_size", "crop", "input_size"), (32, 32))
+    training = dataclasses.replace(paper.recipe("streets", "smoke"), batch=2, **sizes)
+    memory.attempt(paper.row("table_2.detail").model, training, fabric)
+    assert scaler.get_scale() == 2.0**10 and scaler.state_dict()["_growth_tracker"] == 0
