@@ -6,12 +6,18 @@ import os
 import sys
 import warnings
 
-from bisenet.commands import checking, measuring, training, using
-from bisenet.commands.common import PROGRAM, CommandError
-from bisenet.data import describe
-from bisenet.runs.errors import told
-from bisenet.runs.provenance import unused_gpu
-from bisenet.runs.together import SaidByFirstError
+try:
+    from bisenet.commands import checking, measuring, training, using
+    from bisenet.commands.common import PROGRAM, CommandError
+    from bisenet.data import describe
+    from bisenet.runs.errors import told
+    from bisenet.runs.provenance import unused_gpu
+    from bisenet.runs.together import SaidByFirstError
+except ImportError as error:  # mostly of another Python than that of the environment
+    python = f"this is Python {sys.version.split()[0]}, {sys.executable}"
+    sys.exit(
+        f"bisenet cannot start: {error}; {python}: activate the environment (source .venv/bin/activate), or make it"
+    )
 
 
 def main(words: list[str] | None = None) -> int:

@@ -52,9 +52,8 @@ def load_checkpoint(
     tensors, metadata = read_safetensors(path)
     theirs = {name: defaults.get(name) for name in identity} | (metadata.get("identity") or {})
     if different := [key for key in sorted({*theirs, *identity}) if theirs.get(key) != identity.get(key)]:
-        raise ValueError(
-            f"{path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
-        )
+        said = f"is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
+        raise ValueError(f"{path} {said} to begin anew")
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     parameters = dict(model.named_parameters())
     for place, value in tensors.items():

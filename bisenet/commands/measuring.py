@@ -5,8 +5,7 @@ import math
 from typing import Any
 
 from bisenet import cost, paper
-from bisenet.commands.common import Command, CommandError
-from bisenet.files import shipped
+from bisenet.commands.common import Command, CommandError, weights_of
 from bisenet.inference import engines
 from bisenet.report import ablations
 from bisenet.speed import bench, peers, timings, training_steps, ways
@@ -43,7 +42,10 @@ def _bench_flags(parser: argparse.ArgumentParser) -> None:
     which = f"some of: {', '.join(bench.PRECISIONS)} (default: all that can be had here)"
     parser.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
     parser.add_argument(
-        "--weights", type=shipped, metavar="FILE", help="time the network of this file alone, half a side of the frame"
+        "--weights",
+        type=weights_of,
+        metavar="FILE",
+        help="time the network of this file alone, half a side of the frame",
     )
     instead = parser.add_mutually_exclusive_group()
     ours = "instead: the ways of this package from frame to class map, in every engine and precision, in turn"

@@ -148,7 +148,8 @@ def _loaded(path: Path) -> Any:
             ) from error
         raise ValueError(
             f"{path} is no file of tensors that torch.save wrote, or not a whole one (a page that says 'not found', a "
-            "download that broke off, a TorchScript archive, ...); compare its size with that at its origin"
+            "download that broke off, an export such as TorchScript, ...); compare its size with that at its origin, "
+            "or take what it was exported from"
         ) from error
 
 
@@ -166,7 +167,10 @@ def _recognised(path: str | Path, content: Any) -> tuple[Kind, dict[str, Tensor]
             older = any(name.startswith("head.conv_out.") for name in tensors)
             raise ValueError(f"{path} is {OLDER}" if older else f"{path} has no {kind.head}: a network without a head")
     if "head.classifier.weight" in tensors:
-        raise ValueError(f"{path} has the names of this package: if it is a file of BiSeNetV2.save, give it as it is")
+        raise ValueError(
+            f"{path} has the names of this package: a file of BiSeNetV2.save is used as it is; torch.save keeps no "
+            "configuration: load_state_dict it into BiSeNetV2(ModelConfig(...)), and save() that"
+        )
     some = ", ".join(list(tensors)[:3])
     raise ValueError(
         f"{path} is of another network: it holds {some}, ...; known are BiSeNet V2 of CoinCheung and mmsegmentation"

@@ -10,6 +10,7 @@ its last stage a single row, which PT2 takes for a constant.
 """
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -148,7 +149,9 @@ def _load_openvino(path: Path) -> engines.Runner:
 
 def _write_torchscript(module: nn.Module, graph: Graph, path: Path, metadata: Metadata) -> None:
     traced = torch.jit.trace(module, graph.example(), check_trace=False)
-    torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
+    content = io.BytesIO()  # on a disk that fills up PyTorch would end the process
+    torch.jit.save(traced, content, _extra_files={METADATA: json.dumps(metadata)})
+    path.write_bytes(content.getvalue())
 
 
 def _load_torchscript(path: Path) -> engines.Runner:
@@ -157,7 +160,9 @@ def _load_torchscript(path: Path) -> engines.Runner:
 
 def _write_pt2(module: nn.Module, graph: Graph, path: Path, metadata: Metadata) -> None:
     program = torch.export.export(module, (graph.example(),), dynamic_shapes=graph.dynamic())
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(metadata)})
+    path.write_bytes(content.getvalue())
 
 
 def _load_pt2(path: Path) -> engines.Runner:

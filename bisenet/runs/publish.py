@@ -69,7 +69,8 @@ def _folder(run: str | Path) -> Path:
     paths = (results_folder() / "runs").glob("*/record.json")
     named = [path.parent for path in paths if str(run) in (path.parent.name, path.parent.name.split("-")[-1])]
     if not named:
-        raise FileNotFoundError(f"no record of {run}: looked for that folder, and in {results_folder() / 'runs'}")
+        looked = f"looked for that folder, and in {results_folder() / 'runs'}"
+        raise FileNotFoundError(f"no record of {run}: {looked}; name a folder with record.json")
     return named[0]
 
 
