@@ -6,13 +6,19 @@ import os
 import sys
 import warnings
 
-from bisenet.commands import measuring, training, using
-from bisenet.commands.common import PROGRAM, CommandError, take_part
-from bisenet.data import describe
-from bisenet.execution import SaidByFirstError
-from bisenet.runs.errors import told
-from bisenet.runs.provenance import unused_gpu
-from bisenet.runs.together import first_to_tell
+try:
+    from bisenet.commands import measuring, training, using
+    from bisenet.commands.common import PROGRAM, CommandError, take_part
+    from bisenet.data import describe
+    from bisenet.execution import SaidByFirstError
+    from bisenet.runs.errors import told
+    from bisenet.runs.provenance import unused_gpu
+    from bisenet.runs.together import first_to_tell
+except ImportError as error:  # mostly of another Python than that of the environment
+    python = f"this is Python {sys.version.split()[0]}, {sys.executable}"
+    sys.exit(
+        f"bisenet cannot start: {error}; {python}: activate the environment (source .venv/bin/activate), or make it"
+    )
 
 
 def main(words: list[str] | None = None) -> int:

@@ -64,7 +64,7 @@ class Checkpoint:
         names = sorted({*theirs, *self.identity})
         if different := [name for name in names if theirs.get(name) != self.identity.get(name)]:
             raise ValueError(
-                f"{self.path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away"
+                f"{self.path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away to begin anew"
             )
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         parameters = dict(self.model.named_parameters())

@@ -22,9 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            raise OSError(
-                f"cannot write {path} ({error.strerror}); free some space; what was there is whole"
-            ) from error
+            raise OSError(f"cannot write {path} ({error.strerror}); free some space; what was there is kept") from error
         raise
     finally:
         with contextlib.suppress(OSError):  # of a disk that cannot be written to
@@ -46,13 +44,11 @@ def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], 
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
     except SafetensorError as error:  # how a full disk arrives here
-        raise OSError(
-            f"cannot write {path} ({error}); what was there is untouched; is the disk full, or the folder read-only?"
-        ) from error
+        raise OSError(f"cannot write {path} ({error}); free some space; what was there is kept") from error
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a file; FileNotFoundError, or ValueError if it is truncated or something else."""
+    """Tensors and metadata of a file; FileNotFoundError, or ValueError: truncated, something else, not finite."""
     if not Path(path).is_file():
         named = ", ".join(sorted(each.stem for each in WEIGHTS_FOLDER.glob("*.safetensors")))
         raise FileNotFoundError(f"no such file: {path}; by name there are {named}")
@@ -62,9 +58,15 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
     try:
         with safe_open(path, "pt") as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-        return load_file(path), metadata
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is truncated or no safetensors file of this package ({error})") from error
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file ({error}); get or make it anew") from error
+    except json.JSONDecodeError as error:
+        told = "is no safetensors file of this package, but of another program"
+        raise ValueError(f"{path} {told}; give one that train, convert or BiSeNetV2.save wrote") from error
+    if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        raise ValueError(f"{path}: {broken[0]} is not finite (NaN or infinite); the training failed: make it anew")
+    return tensors, metadata
 
 
 def write_json(path: Path, content: Any) -> None:

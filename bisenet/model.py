@@ -427,8 +427,9 @@ class BiSeNetV2(nn.Module):
             model = cls(ModelConfig(**config))
             model.load_state_dict(tensors)
         except (KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{path} is no network that this version of BiSeNetV2.save writes: {reason}") from error
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            said = f"is no network that this version of BiSeNetV2.save writes ({reason})"
+            raise ValueError(f"{path} {said}; give a file that train, convert or save wrote") from error
         if len(classes) not in (0, model.config.num_classes):
             raise ValueError(f"{path} names {len(classes)} classes, its network has {model.config.num_classes}")
         model.classes, model.seen_at = classes, size and tuple(size)

@@ -71,21 +71,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         settle(self)
-        for name in ("iterations", "batch", "train_images", "test_images"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"TrainConfig: {name} is {value}, it must be at least 1")
+        least = dict.fromkeys(("iterations", "batch", "train_images", "test_images"), 1)
+        least |= dict.fromkeys(("warmup", "power", "momentum", "weight_decay", "booster_weight"), 0)
+        for name, bound in least.items():
+            if (value := getattr(self, name)) is not None and value < bound:
+                raise ValueError(f"TrainConfig: {name} is {value}, it must be at least {bound}")
         sizes = (*(self.image_size or ()), *self.crop, *self.input_size, *self.test_size)
-        if min((self.lr, *self.scales, *sizes)) <= 0:
-            raise ValueError("TrainConfig: lr, scales and sizes must be positive")
-        if not self.scales or self.warmup < 0:
-            raise ValueError(f"TrainConfig: scales {self.scales} (at least one), warmup {self.warmup} (at least 0)")
+        if not self.scales or min((self.lr, *self.scales, *sizes)) <= 0:
+            given = f"lr {self.lr}, scales {self.scales} (one or more), sizes {sizes}"
+            raise ValueError(f"TrainConfig: all of these must be positive: {given}")
         choose("protocol of evaluation", self.protocol, PROTOCOLS)
         choose("optimizer", self.optimizer, ("sgd", "adamw"))
-        if not 0 < self.ohem_threshold < 1 or not 0 < self.ohem_keep <= 1:
-            raise ValueError(
-                f"TrainConfig: ohem_threshold is {self.ohem_threshold} and ohem_keep {self.ohem_keep}, "
-                "they must be in (0, 1) and (0, 1]"
-            )
+        if not (0 < self.ohem_threshold < 1 and 0 < self.ohem_keep <= 1 and self.momentum < 1):
+            values = (self.ohem_threshold, self.ohem_keep, self.momentum)
+            raise ValueError(f"TrainConfig: ohem_threshold, ohem_keep, momentum {values}: in (0, 1), (0, 1], [0, 1)")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -200,6 +200,15 @@ def test_files_of_the_former_network_load_as_the_reading_that_they_were(tmp_path
     assert "\n" not in str(error.value)
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    """Of NaN every pixel would be class 0, and a score come out."""
+    model, path = thin(), tmp_path / "diverged.safetensors"
+    model.head.classifier.bias.data[1] = torch.nan
+    model.save(path)
+    with pytest.raises(ValueError, match=r"diverged.safetensors: head.classifier.bias is not finite .* make it anew"):
+        BiSeNetV2.load(path)
+
+
 def test_a_file_that_looks_like_pytorch_s_in_its_first_two_bytes(tmp_path: Path) -> None:
     """A safetensors file begins with the length of its header: here 0x...4B50, which is "PK"."""
     path, tensors = tmp_path / "w.safetensors", {"a": torch.zeros(1)}

@@ -5,14 +5,18 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+from bisenet.config import choose
 from bisenet.data import DATASETS
 from bisenet.data.folder import CLASSES
 from bisenet.evaluate import iou, miou, pixel_accuracy
 from bisenet.execution import Execution
+from bisenet.files import shipped
 
 PROGRAM = "python -m bisenet"
 
@@ -30,6 +34,21 @@ EXECUTION_HELP = {
 
 class CommandError(Exception):
     """Something that a user can mend, in one line."""
+
+
+def path_of(text: str) -> Path:
+    """A path as it is written, with a `~` that no shell has replaced, as in `--out=~/seen`."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is an address; nothing is fetched: download it, and name the file")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: that home folder is not known here: write it in full") from error
+
+
+def weights_of(text: str) -> Path:
+    """The file of weights that are given by a path, or by a name such as "streets"."""
+    return shipped(path_of(text))
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +78,11 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 
 
 def execution_of(arguments: argparse.Namespace) -> Execution:
+    """ValueError for a device that cannot be had here, which Fabric would tell in its own words, if at all."""
+    chosen = choose("accelerator", arguments.accelerator, ("auto", "cpu", "cuda", "gpu", "mps"))
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"cuda": cuda, "gpu": cuda, "mps": mps}.get(chosen, True):
+        raise CommandError(f"--accelerator {chosen}: no such device can be used here; leave it out, or take cpu")
     return Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
 
 

@@ -3,16 +3,14 @@
 import argparse
 import functools
 import sys
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from bisenet import cost, paper
-from bisenet.commands.common import Command, CommandError, add_data_root, add_setting
+from bisenet.commands.common import Command, CommandError, add_data_root, add_setting, path_of, weights_of
 from bisenet.config import Size
 from bisenet.data import DATASETS, check, files_of
-from bisenet.files import shipped
 from bisenet.inference import engines
 from bisenet.report import ablations
 from bisenet.speed import bench, peers, timings, training_steps, ways
@@ -47,13 +45,16 @@ def _bench_flags(parser: argparse.ArgumentParser) -> None:
     which = f"some of: {', '.join(bench.PRECISIONS)} (default: all that can be had here)"
     parser.add_argument("--precisions", nargs="+", metavar="NAME", help=which)
     parser.add_argument(
-        "--weights", type=shipped, metavar="FILE", help="time the network of this file alone, half a side of the frame"
+        "--weights",
+        type=weights_of,
+        metavar="FILE",
+        help="time the network of this file alone, half a side of the frame",
     )
     instead = parser.add_mutually_exclusive_group()
     ours = "instead: the ways of this package from frame to class map, in every engine and precision, in turn"
     instead.add_argument("--ours", action="store_true", help=ours)
     camvid = "with --ours: score every engine on CamVid's test images, too"
-    parser.add_argument("--camvid", type=Path, metavar="FOLDER", help=camvid)
+    parser.add_argument("--camvid", type=path_of, metavar="FOLDER", help=camvid)
     instead.add_argument(
         "--training",
         action="store_true",

@@ -18,14 +18,15 @@ from bisenet.commands.common import (
     add_setting,
     execution_of,
     is_first,
+    path_of,
     print_scores,
+    weights_of,
 )
 from bisenet.commands.results import write_results
 from bisenet.config import choose
 from bisenet.data import DATASETS
 from bisenet.data.miniature import SIZES as MINIATURES
 from bisenet.evaluate import PROTOCOLS
-from bisenet.files import shipped
 from bisenet.runs.plan import plan
 from bisenet.runs.publish import publish, ship
 from bisenet.runs.rehearse import ITERATIONS, rehearse
@@ -40,14 +41,16 @@ def _reproduce_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser)
     add_data_root(parser)
     add_batch(parser)
-    parser.add_argument("--weights", metavar="FILE", help="a network to look at in the quickstart and Figures 8 to 10")
+    parser.add_argument(
+        "--weights", type=weights_of, metavar="FILE", help="a network to look at in the quickstart and Figures 8 to 10"
+    )
     add_execution(parser)
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
     batch = _room("notebook.batch")
     paths = batch.notebooks(arguments.only)
-    given = [_absolute(path) for path in (arguments.data_root, arguments.weights and str(shipped(arguments.weights)))]
+    given = [_absolute(path) for path in (arguments.data_root, arguments.weights)]
     parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, *given)
     if arguments.weights:
         load_for(arguments.weights, arguments.dataset)  # before anything is trained
@@ -115,7 +118,7 @@ def _train_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help=f"change the recipe, sizes as 256x512, several numbers as 0.5,1; fields: {fields}",
     )
-    parser.add_argument("--weights", type=shipped, help="begin with this file, all but its classifiers")
+    parser.add_argument("--weights", type=weights_of, help="begin with this file, all but its classifiers")
     add_execution(parser)
 
 
@@ -167,12 +170,14 @@ def _rehearse(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", type=shipped, help="a .safetensors file that a run or BiSeNetV2.save wrote")
+    parser.add_argument("weights", type=weights_of, help="a .safetensors file that a run or BiSeNetV2.save wrote")
     add_setting(parser)
     add_data_root(parser)
     parser.add_argument("--split", help="(default: that of the recipe)")
     parser.add_argument("--protocol", help=f"{', '.join(PROTOCOLS)} (default: that of the recipe)")
-    parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="Cityscapes: write PNGs for its test server")
+    parser.add_argument(
+        "--predictions", type=path_of, metavar="FOLDER", help="Cityscapes: write PNGs for its test server"
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -202,16 +207,18 @@ def _room(module: str) -> Any:
         raise CommandError(f"{error}; the notebooks need: pip install -e '.[notebooks]'") from error
 
 
-def _absolute(path: str | None) -> str:
+def _absolute(path: str | Path | None) -> str:
     """Notebooks run in a folder of their own, so a relative path must not reach them."""
-    return str(Path(path).resolve()) if path else ""
+    return str(Path(path).expanduser().resolve()) if path else ""
 
 
 def _changed(config: TrainConfig, changes: list[str]) -> TrainConfig:
     """A recipe with FIELD=VALUE changes (`paper.from_text`)."""
     kinds, values = get_type_hints(TrainConfig), {}
     for change in changes:
-        given, _, text = change.partition("=")
+        given, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes FIELD=VALUE, without spaces, got {change!r}")
         name = choose("field", given, kinds)
         values[name] = paper.from_text(text, kinds[name])
     try:

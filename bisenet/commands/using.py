@@ -7,24 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from bisenet import cost
-from bisenet.commands.common import PROGRAM, Command, CommandError
+from bisenet.commands.common import PROGRAM, Command, CommandError, path_of, weights_of
 from bisenet.config import choose
 from bisenet.data import DATASETS, palette
-from bisenet.files import SHIPPED_WEIGHTS, shipped
+from bisenet.files import SHIPPED_WEIGHTS
 from bisenet.inference import engines, photos
 from bisenet.inference.convert import convert
 from bisenet.inference.segmenter import Segmenter
 from bisenet.model import BiSeNetV2
+from bisenet.runs.errors import out_of_memory
 
 GIVEN = "a .safetensors file, or one of the package: streets (drawn scenes), camvid (photographs) (default: streets)"
 SIZE = "what the network sees (default: what the weights were tested at, or else 512x1024)"
 
 
 def _predict_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a photograph, a video, a folder of them")
+    parser.add_argument(
+        "paths", nargs="+", type=path_of, metavar="PATH", help="a photograph, a video, a folder of them"
+    )
     parser.add_argument("--overlay", action="store_true", help="lay the colours of the classes over the frames")
-    parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="FOLDER", help="(default: %(default)s)")
-    parser.add_argument("--weights", type=shipped, default=SHIPPED_WEIGHTS, metavar="FILE", help=GIVEN)
+    parser.add_argument(
+        "--out", type=path_of, default=Path("predicted"), metavar="FOLDER", help="(default: %(default)s)"
+    )
+    parser.add_argument("--weights", type=weights_of, default=SHIPPED_WEIGHTS, metavar="FILE", help=GIVEN)
     parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=SIZE)
     parser.add_argument(
         "--engine", default="auto", metavar="NAME", help=f"auto, {', '.join(engines.ENGINES)} (default: %(default)s)"
@@ -37,6 +42,7 @@ def _predict_flags(parser: argparse.ArgumentParser) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     files, others = photos.find(arguments.paths)
     photos.check(files, arguments.out, arguments.overlay)  # before the engines are tried, which takes half a minute
+    photos.check_any_begins(files)
     segmenter = Segmenter(
         arguments.weights, size=arguments.size, engine=arguments.engine, precision=arguments.precision
     )
@@ -52,14 +58,14 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _convert_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="FILE", help="such as model_final_v2_city.pth")
+    parser.add_argument("checkpoint", type=path_of, metavar="FILE", help="such as model_final_v2_city.pth")
     parser.add_argument(
         "--classes", nargs="+", default=(), metavar="NAME", help="names, in the place of those in the file"
     )
     colour: dict[str, Any] = {"nargs": 3, "type": float, "metavar": ("R", "G", "B")}
     parser.add_argument("--mean", **colour, help="of the images it was trained on, 0 to 1 (default: the published)")
     parser.add_argument("--std", **colour, help="their standard deviation")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the file, in this folder)")
+    parser.add_argument("--out", type=path_of, metavar="FILE", help="(default: named after the file, in this folder)")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -77,7 +83,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", nargs="?", type=shipped, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=GIVEN)
+    parser.add_argument("weights", nargs="?", type=weights_of, default=SHIPPED_WEIGHTS, metavar="WEIGHTS", help=GIVEN)
     parser.add_argument("--to", required=True, metavar="FORMAT", help="onnx, openvino, torchscript, pt2")
     parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help=SIZE)
     whole = "from frames, uint8 RGB (N, H, W, 3), to class maps, uint8 (N, H, W), instead of images to logits"
@@ -86,7 +92,9 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
     frames.add_argument("--dynamic", action="store_true", help="any size; resized inside to --size, if that is given")
     frame = "size of the frames, resized inside to --size (default: that of --size)"
     frames.add_argument("--frame", type=_size, metavar="HEIGHTxWIDTH", help=frame)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="(default: named after the weights, in this folder)")
+    parser.add_argument(
+        "--out", type=path_of, metavar="FILE", help="(default: named after the weights, in this folder)"
+    )
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -101,7 +109,7 @@ def _export(arguments: argparse.Namespace) -> None:
     try:
         difference = export.export(network, arguments.to, graph, path)
     except RuntimeError as error:
-        raise CommandError(f"{path} was not written: {error}") from error
+        raise CommandError(f"{path} was not written: {out_of_memory(error) or error}") from error
     print(f"{path}: {export.described(graph, network.config.num_classes)}")
     print(f"loaded again and compared with the network: a logit differs by at most {difference:.1e}")
 

@@ -39,8 +39,10 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
     if name not in PROVIDED and (root or name not in DATASETS):
         place = _place(name, root)
         if not (place / folder.CLASSES).is_file():
-            lacks = place / folder.CLASSES if place.is_dir() else place
-            raise ValueError(f"{unknown('dataset', name, PROVIDED)}; or your own: {lacks} is not there")
+            lacks = f"{place / folder.CLASSES} is not there (a name a line)"
+            if not place.is_dir():
+                lacks = f"{place} is {'a file, not a folder' if place.exists() else 'not there'}"
+            raise ValueError(f"{unknown('dataset', name, PROVIDED)}; or your own: {lacks}")
         DATASETS[name] = folder.describe(name, place)
         READERS[name] = functools.partial(folder.Folder, DATASETS[name])
     return DATASETS[name]

@@ -99,7 +99,8 @@ class CamVid(FilePairs):
     def load(self, index: int) -> Pair:
         image_path, label_path = self.pairs[index]
         labels = self._labels(label_path)
-        return check_pair(read_image(image_path), labels, image_path, label_path, len(self.info.classes))
+        void = f", {len(self.info.classes)} (void)" if self.layout.kind == "ids" else ""
+        return check_pair(read_image(image_path), labels, image_path, label_path, len(self.info.classes), void)
 
     def _labels(self, path: Path) -> np.ndarray:
         if self.layout.kind == "colours":

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from bisenet.config import Size
-from bisenet.data.info import FilePairs
+from bisenet.data.info import FilePairs, needed
 from bisenet.dataset import IGNORE
 
 DARK = 32  # of 255: an image without a brighter pixel has probably fewer bits than its file
@@ -83,7 +83,7 @@ def survey(
 def _look(dataset: FilePairs, index: int, largest: Size | None) -> Seen:
     (path, label_path) = dataset.pairs[index]
     if not label_path.is_file():
-        return np.zeros(256, np.int64), 0, f"{path} has no labels: {label_path} is not there", {}
+        return np.zeros(256, np.int64), 0, f"{path} has no labels: it needs {needed(label_path)}", {}
     try:
         image, labels = dataset.load(index)
     except (ValueError, OSError) as error:

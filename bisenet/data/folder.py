@@ -1,5 +1,8 @@
 """Your own data: images and labels in a folder, with a list of the classes."""
 
+import contextlib
+import re
+import warnings
 from pathlib import Path
 
 from PIL import Image
@@ -23,6 +26,9 @@ class Folder(FilePairs):
         self.info, self.described = info, " ".join(info.classes)
         self.pairs = [(path, _labels(root, path)) for path in _images(root, split)]
         self._check("images and labels in folders", split)
+        if spare := {*files_in(root / "labels" / split, "*.png")} - {labels for _, labels in self.pairs}:
+            more = f" (and {len(spare) - 1} more)" if len(spare) > 1 else ""
+            warnings.warn(f"{min(spare)} has no image and is not used{more}; an image has its name", stacklevel=2)
 
     def load(self, index: int) -> Pair:
         image_path, label_path = self.pairs[index]
@@ -41,27 +47,46 @@ def describe(name: str, root: Path) -> DatasetInfo:
     """What the data set in a folder is; ValueError or FileNotFoundError says what is missing."""
     if not name.replace("-", "").isidentifier():
         raise ValueError(f"{name!r} is no name for a data set: letters, digits, - and _, not a digit first")
-    classes = tuple(lines_of(root / CLASSES))
-    if "" in classes:
-        raise ValueError(f"{root / CLASSES}: line {classes.index('') + 1} is empty; lines count the ids: remove it")
-    if not 2 <= len(classes) <= 255 or len(set(classes)) < len(classes):
-        raise ValueError(f"{root / CLASSES}: {len(classes)} classes; it must name 2 to 255, one a line, each once")
+    classes = _classes(root / CLASSES)
     images = {split: _images(root, split) for split in ("train", "val", "test")}
     splits = {split: len(paths) for split, paths in images.items() if paths}
-    for split, paths in images.items():
-        if len({path.stem for path in paths}) < len(paths):
-            raise ValueError(f"{root / 'images' / split}: two pictures of one name would share one file of labels")
+    for paths in images.values():
+        first: dict[str, Path] = {}
+        for path in paths:
+            if (other := first.setdefault(path.stem, path)) is not path:
+                raise ValueError(f"{path} and {other.name} would share one file of labels; give one another name")
     if "train" not in splits or len(splits) < 2:
         raise FileNotFoundError(
             f"{root}: images for {' and '.join(splits) or 'nothing'}; there must be images/train and images/val "
-            "(or images/test), with labels of the same names in labels/train and so on"
+            "(or images/test), with labels of the same names in labels/train and so on; names of images end with "
+            f"{' '.join(PICTURES)}"
         )
-    return DatasetInfo(name, classes, distinct_colours(len(classes)), splits, size=_seen(images["train"][0]))
+    return DatasetInfo(name, classes, distinct_colours(len(classes)), splits, size=_seen(images["train"]))
 
 
-def _seen(path: Path) -> Size:
-    """The size, (height, width), at which images like this one are trained: at most `LONGEST`, in whole strides."""
-    with Image.open(path) as picture:
-        width, height = picture.size
+def _classes(path: Path) -> tuple[str, ...]:
+    """The names of the classes, in their order; ValueError for lines that are none or would shift the ids."""
+    classes = lines_of(path)
+    for number, name in enumerate(classes, start=1):
+        if not name or name.startswith("#"):
+            told = "a comment" if name else "empty"
+            raise ValueError(f"{path}: line {number} is {told}; lines count the ids: remove it")
+        if name in classes[: number - 1]:
+            raise ValueError(f"{path}: line {number}, {name!r}, was there before; it must name each class once")
+    if not 2 <= len(classes) <= 255:
+        raise ValueError(f"{path}: {len(classes)} classes; it must name 2 to 255, one a line, each once")
+    if all(re.match(r"\d+[\s,:;]", name) for name in classes):
+        raise ValueError(f"{path}: every line begins with a number; the place of a line is its id: remove the numbers")
+    return tuple(classes)
+
+
+def _seen(paths: list[Path]) -> Size:
+    """The size, (height, width), at which images like the first are trained: at most `LONGEST`, in whole strides."""
+    for path in paths:
+        with contextlib.suppress(Exception), Image.open(path) as picture:  # of a broken one `check` says what it is
+            width, height = picture.size
+            break
+    else:
+        raise ValueError(f"{paths[0].parent}: none of its {len(paths)} pictures can be read; replace the files")
     factor = min(1, LONGEST / max(height, width)) / DEEPEST_STRIDE
     return max(1, round(height * factor)) * DEEPEST_STRIDE, max(1, round(width * factor)) * DEEPEST_STRIDE

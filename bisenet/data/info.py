@@ -2,6 +2,7 @@
 
 import colorsys
 import functools
+import glob
 import hashlib
 import warnings
 from pathlib import Path
@@ -28,6 +29,14 @@ def lines_of(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
+
+
+def needed(path: Path) -> str:
+    """A label file that is not there, and what is there in its place."""
+    if not path.parent.is_dir():
+        return f"{path}; the folder {path.parent} is not there"
+    near = files_in(path.parent, f"{glob.escape(path.stem)}*")
+    return f"{path}; there is {near[0].name}" if near else str(path)
 
 
 class FilePairs:
@@ -72,4 +81,4 @@ class FilePairs:
         missing = [pair for pair in self.pairs if not pair[1].is_file()] if self.labelled else []
         if missing:
             more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
-            raise FileNotFoundError(f"image without labels: {missing[0][0]} needs {missing[0][1]}{more}")
+            raise FileNotFoundError(f"image without labels: {missing[0][0]} needs {needed(missing[0][1])}{more}")

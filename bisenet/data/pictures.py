@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 
 from bisenet.dataset import IGNORE, Pair
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # twice as many pixels are an error
+
 try:
     from pywuffs import ImageDecoderQuirks, ImageDecoderType, PixelFormat
     from pywuffs.aux import ImageDecoder, ImageDecoderConfig
@@ -28,6 +30,7 @@ KINDS = {  # of pixels that are no class ids, by Pillow's names
     "I;16": "16 bits; save it with 8",
     "1": "1 bit, so perhaps 0 and 255; save class ids",
 }
+LOSSY = ("JPEG", "MPO", "JPEG2000")  # by Pillow's names
 FEW_BITS = 1 << 13  # what cameras of 12 bits leave of 16
 GREY, RGB = 0, 2  # colour types of a PNG's header
 
@@ -69,6 +72,8 @@ def read_ids(path: Path) -> np.ndarray:
     if (pixels := _decode(path, GREY)) is not None:
         return pixels[..., 0]
     with _open(path) as picture:
+        if picture.format in LOSSY:
+            raise ValueError(f"{path}: {picture.format} changes ids; save the labels as PNG, anew from their origin")
         if picture.mode not in ("L", "P"):
             held = KINDS.get(picture.mode, f"pixels of the kind {picture.mode}")
             raise ValueError(f"{path}: a label file holds one class id of 8 bits a pixel, this one has {held}")
@@ -124,16 +129,26 @@ def _open(path: Path, upright: bool = False) -> Image.Image:
         picture = Image.open(path)
         picture.load()
         return ImageOps.exif_transpose(picture) if upright else picture
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f"{path}: it has more than {most:,} pixels; make it smaller, or cut it into parts") from error
     except Exception as error:  # a broken file can raise anything; so can one that is missing, or suspiciously large
         raise ValueError(f"{path}: cannot be read as a picture ({error}); replace the file") from error
 
 
-def check_pair(image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int) -> Pair:
-    """The pair itself, or ValueError: sizes must be equal and ids below `num_classes` or 255."""
+def check_pair(
+    image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int, void: str = ""
+) -> Pair:
+    """The pair itself, or ValueError: sizes must be equal and ids below `num_classes` or 255.
+
+    `void` names an id that the file may have as well, which the reader has made 255.
+    """
     check_sizes(image, labels, image_path, label_path)
     wrong = labels[(labels >= num_classes) & (labels != IGNORE)]
     if wrong.size:
-        raise ValueError(f"{label_path}: label id {wrong[0]}, allowed are 0 to {num_classes - 1} and {IGNORE} (ignore)")
+        allowed = f"0 to {num_classes - 1}{void} and {IGNORE} (ignore)"
+        advice = f"give its pixels ({np.count_nonzero(labels == wrong[0])}) the id of their class, or {IGNORE}"
+        raise ValueError(f"{label_path}: label id {wrong[0]}, allowed are {allowed}; {advice}")
     return image, labels
 
 
@@ -142,5 +157,5 @@ def check_sizes(image: np.ndarray, labels: np.ndarray, image_path: Path, label_p
     if image.shape[:2] != labels.shape:
         raise ValueError(
             f"sizes differ: {image_path} is {image.shape[0]}x{image.shape[1]}, "
-            f"{label_path} is {labels.shape[0]}x{labels.shape[1]} (height x width)"
+            f"{label_path} is {labels.shape[0]}x{labels.shape[1]} (height x width); they must be of one size"
         )

@@ -71,7 +71,8 @@ def _loaded(path: Path) -> Any:
             ) from error
         raise ValueError(
             f"{path} is no file of tensors that torch.save wrote, or not a whole one (a page that says 'not found', a "
-            "download that broke off, a TorchScript archive, ...); compare its size with that at its origin"
+            "download that broke off, an export such as TorchScript, ...); compare its size with that at its origin, "
+            "or take what it was exported from"
         ) from error
 
 
@@ -91,7 +92,10 @@ def _recognised(path: str | Path, content: Any) -> tuple[str, dict[str, Tensor]]
     _check_flat(path, found)
     theirs = {str(name).removeprefix("module."): value for name, value in found.items()}  # of a parallel wrapper
     if HEAD in theirs:
-        raise ValueError(f"{path} has the names of this package: if it is a file of BiSeNetV2.save, give it as it is")
+        raise ValueError(
+            f"{path} has the names of this package: a file of BiSeNetV2.save is used as it is; torch.save keeps no "
+            "configuration: load_state_dict it into BiSeNetV2(ModelConfig(...)), and save() that"
+        )
     for kind, names in _names().items():
         parts = [name.rpartition(".") for name in theirs if not name.startswith(AUXILIARY[kind])]
         tensors = {f"{names.get(part, part)}{dot}{last}": theirs[f"{part}{dot}{last}"] for part, dot, last in parts}

@@ -83,7 +83,9 @@ def prepare(
     if problem := why_not(name, precision, example.device):
         raise ValueError(problem)
     if precision == "int8" and not (calibration := list(calibration)):
-        raise ValueError("int8 needs calibration: some inputs as the network will see them, a hundred or so")
+        raise ValueError(
+            "int8 needs calibration, a hundred frames or so: in Python, Segmenter(..., calibration=frames)"
+        )
     try:
         with torch.no_grad(), warnings.catch_warnings():  # weights born in inference mode would be no constants
             warnings.simplefilter("ignore")  # of exporters, about their own future

@@ -10,6 +10,7 @@ its last stage a single row, which PT2 takes for a constant.
 """
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -153,7 +154,9 @@ def _load_openvino(path: Path) -> engines.Runner:
 
 def _write_torchscript(module: nn.Module, graph: Graph, path: Path, metadata: Metadata) -> None:
     traced = torch.jit.trace(module, graph.example(), check_trace=False)
-    torch.jit.save(traced, path, _extra_files={METADATA: json.dumps(metadata)})
+    content = io.BytesIO()  # on a disk that fills up PyTorch would end the process
+    torch.jit.save(traced, content, _extra_files={METADATA: json.dumps(metadata)})
+    path.write_bytes(content.getvalue())
 
 
 def _load_torchscript(path: Path) -> engines.Runner:
@@ -164,7 +167,9 @@ def _write_pt2(module: nn.Module, graph: Graph, path: Path, metadata: Metadata) 
     program = torch.export.export(module, (graph.example(),), dynamic_shapes=graph.dynamic())
     for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
         program.graph.erase_node(node)  # it asks for the device of the export
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata)})
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: json.dumps(metadata)})
+    path.write_bytes(content.getvalue())
 
 
 def _load_pt2(path: Path) -> engines.Runner:

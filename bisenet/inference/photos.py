@@ -67,7 +67,7 @@ def _suffixes() -> str:
     return f"{' '.join(PICTURES)} (pictures), {' '.join(VIDEOS)} (videos)"
 
 
-def frames(path: Path) -> Iterator[Frame]:
+def frames(path: Path) -> Generator[Frame]:
     """The frame of a picture or those of a video, upright.
 
     ValueError if the file cannot be read to its end, which for a video may come after most of its frames; a warning
@@ -150,6 +150,19 @@ def check(files: Iterable[Path], out: Path, laid_over: bool) -> tuple[dict[Path,
     return targets, failed
 
 
+def check_any_begins(files: Sequence[Path]) -> None:
+    """ValueError if not one of `files` has a first frame: then no network need be loaded."""
+    reasons = []
+    for path in files:
+        try:  # warnings are said when the file is segmented
+            with warnings.catch_warnings(action="ignore"), closing(frames(path)) as begun:
+                next(begun)
+            return
+        except (ValueError, OSError) as error:
+            reasons.append(str(error))
+    raise ValueError(" | ".join(reasons[:3]) + (f" | and {len(reasons) - 3} more" if reasons[3:] else ""))
+
+
 def _progress(files: Iterable[Path]) -> "tqdm[Any]":
     """A bar of frames, with frames a second; every ten seconds where nobody watches."""
     total = 0
@@ -190,7 +203,11 @@ def _segmented(network: Network, path: Path, frame: Frame | BaseException) -> Re
         return path, frame, network(frame.pixels)
     except (RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError; the next frame may be smaller
         size = "x".join(map(str, frame.pixels.shape[:2]))
-        return path, ValueError(f"{path}: the network failed on a frame of {size} ({first_line(error)})"), None
+        return (
+            path,
+            ValueError(f"{path}: the network failed on a frame of {size} ({first_line(error)}); try a smaller one"),
+            None,
+        )
 
 
 def _write(results: Iterator[Result], targets: dict[Path, Path], draw: Callable[..., Image.Image]) -> dict[Path, str]:

@@ -60,7 +60,7 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         with av.open(_address(path)) as container:
             stream = container.streams.best("video")
             if stream is None:
-                raise ValueError(f"{path}: no pictures in this video")
+                raise ValueError(f"{path}: no pictures in this video, only sound or text; name another")
             yield container, stream
     except av.FFmpegError as error:
         raise ValueError(f"{path}: cannot be decoded to its end ({error.strerror}); replace the file") from error

@@ -61,7 +61,8 @@ def notebooks(only: list[str] | None = None) -> list[Path]:
     chosen = [path for path in paths if any(path.stem == name or path.stem.startswith(f"{name}_") for name in only)]
     for name in only:
         if not any(path.stem == name or path.stem.startswith(f"{name}_") for path in chosen):
-            choose("notebook", name, [path.stem for path in paths])
+            short = ["_".join(path.stem.split("_")[:2]) for path in paths]
+            choose("notebook", name, dict.fromkeys([*short, *(path.stem for path in paths)]))
     return chosen
 
 

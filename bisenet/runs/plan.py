@@ -59,8 +59,8 @@ def plan(row: paper.Row, dataset: str, scale: str, seed: int) -> Run:
     A row with a base (Table 8, marked *) begins with the weights of that row's run at the same scale and seed. Its
     hash holds that of the other run, not of a file: its record is found where the weights are not.
     """
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, it must not be negative")
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed is {seed}, it must not be negative, and have 63 bits at most")
     base = plan(paper.row(row.base), row.pretrained_on, scale, seed) if row.base else None
     changes = {**row.training, "initial": base.hash if base else ""}
     training = dataclasses.replace(paper.recipe(dataset, scale), **changes)

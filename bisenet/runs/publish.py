@@ -66,7 +66,8 @@ def _found(run: str | Path) -> tuple[Path, Record]:
     if (Path(run) / "record.json").is_file():
         named = [Path(run)]
     if not named:
-        raise FileNotFoundError(f"no record of {run}: looked for that folder, and in {results_folder() / 'runs'}")
+        looked = f"looked for that folder, and in {results_folder() / 'runs'}"
+        raise FileNotFoundError(f"no record of {run}: {looked}; name a folder with record.json")
     return named[0], Record.load(named[0] / "record.json")
 
 

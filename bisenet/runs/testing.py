@@ -69,8 +69,10 @@ def load_for(weights: str | Path, dataset: str) -> tuple[BiSeNetV2, torch.device
     device = ONE_DEVICE.alone().device
     model, classes = BiSeNetV2.load(weights).to(device), DATASETS[dataset].classes
     if model.config.num_classes != len(classes):
-        raise ValueError(f"the network has {model.config.num_classes} classes, {dataset} has {len(classes)}")
+        told = f"the network has {model.config.num_classes} classes, {dataset} has {len(classes)}"
+        raise ValueError(f"{told}; name the data set of its classes by --dataset, or other weights than {weights}")
     for number, pair in enumerate(zip(model.classes, classes, strict=False)):
         if pair[0].casefold() != pair[1].casefold():
-            raise ValueError(f"class {number} of the network is {pair[0]!r}, that of {dataset} is {pair[1]!r}")
+            told = f"class {number} of the network is {pair[0]!r}, that of {dataset} is {pair[1]!r}"
+            raise ValueError(f"{told}; name the data set of its classes by --dataset, or other weights than {weights}")
     return model, device

@@ -64,7 +64,11 @@ def find_or_train(
         if record := first_decides(fabric, lambda: yours().find(run)):
             return first_decides(fabric, lambda: _of_these_files(record, run, data_root))
         share_file(fabric, _checkpoint(run))
-        return _train(run, execution, fabric, sets, weights, watch)
+        try:
+            return _train(run, execution, fabric, sets, weights, watch)
+        finally:
+            with contextlib.suppress(OSError):  # the folder of a training that was refused is empty; others stay
+                run_folder(run).rmdir()
 
 
 def _prepared(
@@ -79,7 +83,8 @@ def _prepared(
             raise ValueError(f"{run.name} cannot begin. {missing}")
         weights = yours().weights_path(run.base)
     elif run.training.initial != (fingerprint(weights) if weights else ""):
-        raise ValueError(f"{run.name} begins with the weights {run.training.initial or 'of nobody'}, given: {weights}")
+        wanted = run.training.initial or "of nobody"
+        raise ValueError(f"{run.name} begins with the weights {wanted}, given: {weights}; name their file by --weights")
     sets = datasets(run, data_root)
     check_writable(run_folder(run))
     return sets, weights
@@ -102,7 +107,7 @@ def _of_these_files(record: Record, run: Run, data_root: str | Path | None) -> R
     if source != record.source:
         raise ValueError(f"{run.name} is recorded from: {record.source}; there is now: {source}; {advice}")
     if record.files and record.files != now:
-        said = f"was recorded on {record.date[:10]}; since then an image or a label file has changed"
+        said = f"was recorded on {record.date[:10]}; since then an image or a label file has changed, or the folder"
         raise ValueError(f"{run.name} {said}; {advice}")
     return record
 

@@ -49,7 +49,14 @@ def test_what_is_there_is_counted(camvid: Path) -> None:
 
 
 FAULTS = {
-    "an id of no class": (lambda root: save(LABELS + 1, root / "trainannot/b.png"), "b.png: label id 12"),
+    "an id of no class": (
+        lambda root: save(LABELS + 1, root / "trainannot/b.png"),
+        "b.png: label id 12, allowed are 0 to 10, 11 (void) and 255 (ignore); give its pixels (16) the id of",
+    ),
+    "a JPEG": (
+        lambda root: save(LABELS * 0 + 3, root / "trainannot/b.png", format="JPEG"),
+        "b.png: JPEG changes ids; save the labels as PNG",
+    ),
     "another size": (lambda root: save(LABELS[1:], root / "trainannot/b.png"), "sizes differ"),
     "no picture": (lambda root: (root / "train/b.png").write_bytes(b"nothing"), "b.png: cannot be read"),
     "colours": (
@@ -91,7 +98,7 @@ def test_a_fault_is_found_and_ends_a_training_before_its_first_iteration(name, c
     assert message in fault
     capsys.readouterr()
     assert main(f"train --dataset camvid --scale smoke --data-root {camvid} --set train_split=train".split()) == 1
-    assert message in capsys.readouterr().err and not list(results.rglob("*.safetensors"))
+    assert message in capsys.readouterr().err and not list(results.glob("runs/*/"))
 
 
 @pytest.mark.parametrize("name", DOUBTS)
@@ -115,6 +122,15 @@ def test_the_command_finds_all_faults_of_all_parts_in_one_run(camvid, capsys) ->
     assert main(["check", "--dataset", "camvid", "--data-root", str(camvid)]) == 1
     said = capsys.readouterr().err
     assert "test: wrong: CamVid not found" in said and "faults in camvid: 3" in said
+
+
+def test_a_label_file_of_another_name_is_named(camvid, capsys) -> None:
+    (camvid / "trainannot" / "b.png").rename(camvid / "trainannot" / "b_mask.PNG")
+    shutil.rmtree(camvid / "valannot")
+    for command in ("check", "train"):
+        assert main([command, "--dataset", "camvid", "--data-root", str(camvid)]) == 1
+        assert "trainannot/b.png; there is b_mask.PNG" in (said := capsys.readouterr().err)
+        assert command == "train" or "valannot/a.png; the folder" in said
 
 
 def test_twenty_faults_in_one_run(tmp_path: Path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def test_the_python_of_the_docs(mine):
     ("classes", "message"),
     [
         ("road\n", "1 classes; it must name 2 to 255"),
-        ("road\nroad\n", "each once"),
+        ("road\ncar\nroad\n", "line 3, 'road', was there before; it must name each class once"),
+        ("# mine\na\nb\n", "line 1 is a comment; lines count the ids: remove it"),
+        ("0 a\n1 b\n", "every line begins with a number; the place of a line is its id"),
         ("a\nb\n", "label id"),
         ("a\n\nb\n", "line 2 is empty; lines count the ids: remove it"),
         ("stra\u00dfe\n", "classes.txt is not UTF-8"),
@@ -67,6 +70,25 @@ def test_what_is_wrong_is_said(mine, classes, message, capsys):
     (mine / "classes.txt").write_text(classes, encoding="latin-1")
     assert main(["check", "--dataset", "mine", "--data-root", str(mine)]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_images_and_labels_that_do_not_belong_together(mine, capsys):
+    (mine / "images" / "train" / "0.jpg").unlink()
+    with pytest.warns(UserWarning, match="labels/train/0.png has no image and is not used"):
+        assert main(["check", "--dataset", "mine", "--data-root", str(mine)]) == 0
+    shutil.copy(mine / "images" / "train" / "1.jpg", mine / "images" / "train" / "1.PNG")
+    with pytest.raises(ValueError, match=r"1.jpg and 1.PNG would share one file of labels; give one another name"):
+        describe("mine", mine)
+    for image in (mine / "images").rglob("*.*"):
+        image.rename(image.with_suffix(".heic"))
+    with pytest.raises(FileNotFoundError, match=r"images for nothing; .* names of images end with .bmp"):
+        describe("mine", mine)
+
+
+def test_a_first_image_that_is_broken_is_found_like_others(mine, capsys):
+    (mine / "images" / "train" / "0.jpg").write_bytes(b"nothing")
+    assert main(["check", "--dataset", "mine", "--data-root", str(mine)]) == 1
+    assert "train: wrong: " in (said := capsys.readouterr().err) and "0.jpg: cannot be read as a picture" in said
 
 
 def test_the_order_of_the_classes_belongs_to_the_files(mine, capsys):
@@ -85,6 +107,8 @@ def test_a_folder_that_is_none(mine, capsys):
     assert main(["check", "--dataset", "camvud", "--data-root", str(mine / "images")]) == 1
     said = capsys.readouterr().err
     assert "did you mean 'camvid'?" in said and f"or your own: {mine / 'images' / 'classes.txt'} is not there" in said
+    with pytest.raises(ValueError, match=r"classes\.txt is a file, not a folder"):
+        describe("mine", mine / "classes.txt")
     (mine / "images" / "val").rename(mine / "images" / "validation")
     with pytest.raises(FileNotFoundError, match="images for train; there must be images/train and images/val"):
         describe("mine", mine)

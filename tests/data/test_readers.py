@@ -165,7 +165,10 @@ def test_missing_files_name_the_path(tutorial: Path, tmp_path: Path) -> None:
     ("pixels", "message"),
     [
         (np.zeros((4, 3), np.uint8), r"train/train_a\.png is 3x4, .*trainannot/train_a\.png is 4x3"),
-        (np.full((3, 4), 12, np.uint8), r"trainannot/train_a\.png: label id 12, allowed are 0 to 10 and 255"),
+        (
+            np.full((3, 4), 12, np.uint8),
+            r"trainannot/train_a\.png: label id 12, allowed are 0 to 10, 11 \(void\) and 255",
+        ),
         (np.zeros((3, 4, 3), np.uint8), r"trainannot/train_a\.png: .* has colours"),
         (np.zeros((3, 4), np.uint16), r"trainannot/train_a\.png: .* has 16 bits; save it with 8"),
     ],

@@ -185,6 +185,13 @@ def test_what_disagrees_is_not_kept(
     assert {file.read_text() for file in before} == {"as it was"}
 
 
+@pytest.mark.parametrize("to", ["torchscript", "pt2"])
+def test_a_full_disk_is_an_error_and_does_not_end_the_process(to: str) -> None:
+    graph = export.Graph(SIZE)
+    with pytest.raises(OSError, match="No space left on device"):
+        export.FORMATS[to].write(graph.module(NETWORK), graph, Path("/dev/full"), {})
+
+
 def test_classes_that_are_none_disagree() -> None:
     graph, frames = export.Graph(SIZE, whole=True), torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
     classes = Plain(NETWORK)(frames)

@@ -137,7 +137,7 @@ def test_a_decompression_bomb_is_a_bad_file(monkeypatch, capsys):
     write("small.png", PHOTO[:4, :4])
     assert main(["predict", "bomb.png", "large.jpg", "small.png"]) == 1
     assert names() == ["small.png"]
-    assert capsys.readouterr().err.count("could be decompression bomb DOS attack") == 2
+    assert capsys.readouterr().err.count("it has more than 80 pixels; make it smaller, or cut it into parts") == 2
 
 
 def test_an_overlay_shows_the_frame_and_the_classes():
@@ -185,6 +185,19 @@ def test_errors_in_one_line(words, message, capsys):
     with pytest.raises(SystemExit):
         main(["predict", "a.png", "--size", "512"])
     assert "'512' is no size such as 512x1024" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["predict", "https://example.org/a.jpg"])
+    assert "is an address; nothing is fetched: download it" in capsys.readouterr().err
+
+
+def test_no_network_is_loaded_for_files_that_cannot_be_read(fake, monkeypatch, capsys):
+    monkeypatch.setattr(fake, "__init__", lambda *words, **options: pytest.fail("loaded"))
+    Path("in").mkdir()
+    for name in ("text.jpg", "text.mp4", "none.png"):
+        Path("in", name).write_text("no picture\n" if name.startswith("text") else "")
+    assert main(["predict", "in"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(f"in/{name}: cannot be " in line for name in ("text.jpg", "text.mp4", "none.png"))
 
 
 def test_options_reach_the_network(fake, monkeypatch):

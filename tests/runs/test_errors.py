@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from bisenet.__main__ import main
@@ -20,6 +21,30 @@ def test_what_nobody_foresaw_is_told_with_its_kind_and_the_file_of_its_traceback
         said = told(error)
     assert said.startswith("AttributeError in test_errors.py, line ") and "has no attribute 'shapes'" in said
     assert "np.zeros(3).shapes" in Path(said.partition("traceback: ")[2][:-1]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("fail", "message"),
+    [
+        (lambda file: (file / "x").mkdir(), "/x: Not a directory; a file is where a folder is needed"),
+        (lambda file: file.mkdir(), ": File exists; a file is where a folder is needed: name another place"),
+        (lambda file: file.parent.read_bytes(), ": Is a directory; it is a folder, and a file is needed"),
+        (lambda file: Path("~nobody-of-this-name/x").expanduser(), "a path begins with ~, and the home folder that it"),
+        (lambda file: np.zeros((1 << 40, 1 << 10)), "make the images, the size that the network sees or the batch"),
+        (lambda file: torch.empty(1 << 55), "out of memory ("),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_what_to_do(fail, message, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises((OSError, RuntimeError, MemoryError)) as error:
+        fail(tmp_path / "file")
+    assert message in told(error.value) and "traceback" not in told(error.value)
+
+
+def test_a_python_without_the_packages_says_so_in_one_line():
+    done = subprocess.run([sys.executable, "-S", "-m", "bisenet", "check"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bisenet cannot start: No module named ") and "activate the environ" in done.stderr
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ImportError, AttributeError, KeyError, ZeroDivisionError, ValueError])

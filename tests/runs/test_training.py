@@ -131,4 +131,4 @@ def test_a_bad_label_met_by_a_worker_is_one_line(tmp_path, capsys):
     assert main([*words, "--set", "train_split=train", "train_images=100"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "label id" in line]
     assert line.startswith("python -m bisenet train: ")
-    assert re.search(r"annot/\d+.png: label id 77, allowed are 0 to 10 and 255 \(ignore\)$", line)
+    assert re.search(r"annot/\d+.png: label id 77, allowed are 0 to 10, 11 \(void\) and 255 \(ignore\)", line)
