@@ -63,9 +63,8 @@ class Checkpoint:
         theirs = {name: defaults.get(name) for name in self.identity} | (metadata.get("identity") or {})
         names = sorted({*theirs, *self.identity})
         if different := [name for name in names if theirs.get(name) != self.identity.get(name)]:
-            raise ValueError(
-                f"{self.path} is a checkpoint of another configuration, {', '.join(different)} differ; move it away to begin anew"
-            )
+            said = f"is a checkpoint of another configuration, {', '.join(different)} differ"
+            raise ValueError(f"{self.path} {said}; move it away to begin anew")
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         parameters = dict(self.model.named_parameters())
         for place, value in tensors.items():
