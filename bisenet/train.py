@@ -83,8 +83,8 @@ class TrainConfig:
         choose("protocol of evaluation", self.protocol, PROTOCOLS)
         choose("optimizer", self.optimizer, ("sgd", "adamw"))
         if not (0 < self.ohem_threshold < 1 and 0 < self.ohem_keep <= 1 and self.momentum < 1):
-            values = (self.ohem_threshold, self.ohem_keep, self.momentum)
-            raise ValueError(f"TrainConfig: ohem_threshold, ohem_keep, momentum {values}: in (0, 1), (0, 1], [0, 1)")
+            shares = f"ohem_threshold is {self.ohem_threshold}, ohem_keep {self.ohem_keep}, momentum {self.momentum}"
+            raise ValueError(f"TrainConfig: {shares}; they must be in (0, 1), (0, 1] and [0, 1)")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -93,7 +93,7 @@ def _recognised(path: str | Path, content: Any) -> tuple[str, dict[str, Tensor]]
     theirs = {str(name).removeprefix("module."): value for name, value in found.items()}  # of a parallel wrapper
     if HEAD in theirs:
         raise ValueError(
-            f"{path} has the names of this package: a file of BiSeNetV2.save is used as it is; torch.save keeps no "
+            f"{path} has the names of this package: if BiSeNetV2.save wrote it, give it as it is; torch.save keeps no "
             "configuration: load_state_dict it into BiSeNetV2(ModelConfig(...)), and save() that"
         )
     for kind, names in _names().items():

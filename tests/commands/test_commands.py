@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("results")
         ("train --set lr=nan", "lr is nan"),
         ("train --checkpoint-seconds -1", "checkpoint_seconds is -1"),
         ("train --set lr", "--set takes FIELD=VALUE, without spaces, got 'lr'"),
-        ("train --set momentum=2", "momentum (0.7, 0.0625, 2.0)"),
+        ("train --set momentum=2", "momentum 2.0; they must be in (0, 1), (0, 1] and [0, 1)"),
         ("train --set weight_decay=-1", "weight_decay is -1.0, it must be at least 0"),
         ("train --accelerator tpu", "unknown accelerator 'tpu'"),
         (

@@ -477,7 +477,7 @@ def test_a_checkpoint_given_as_weights_is_answered_with_the_command(
 ) -> None:
     path = written({"a": torch.zeros(1)}, tmp_path / "public.pth", _use_new_zipfile_serialization=not old)
     picture = tmp_path / "p.png"
-    picture.write_bytes(b"")
+    Image.new("RGB", (4, 4)).save(picture)
     for words in (
         ["predict", str(picture), "--weights", str(path), "--out", str(tmp_path / "out")],
         ["evaluate", str(path)],
