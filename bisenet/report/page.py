@@ -32,10 +32,9 @@ also what you have executed; [`results.csv`](results.csv) has a line for each ru
 
 KEY = """GFLOPs agree to the last printed digit, or within 0.1 %. A gain, in points of mIoU over the base of its table,
 has its 95 % interval (Welch, over seeds) and is *resolved* if that excludes zero, otherwise *unresolved*; of *one seed*
-there is no interval, *not run* is without a record, *base not run* without one of what it gains over. *Same* or *other
-sign* compares with the paper's gain. A claim *holds* or *fails* if its gain is resolved. Tables 7 to 9 compare the
-value itself, by the 95 % interval of its mean, where data set and recipe are the paper's; on other data or at a smaller
-budget a sign can be compared and a value cannot."""
+there is no interval, of what is *not run* no record. *Same* or *other sign* compares with the paper's gain. A claim
+*holds* or *fails* if its gain is resolved. Tables 7 to 9 compare the value itself, by the interval of its mean, where
+data set and recipe are the paper's; elsewhere only a sign can be compared."""
 
 STYLE = "\n" + Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 STYLE += HtmlFormatter().get_style_defs(".highlight")
