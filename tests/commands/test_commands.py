@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("results")
         ("reproduce --only tabel_2", "did you mean 'table_2'"),
         ("plan --only table_10", "unknown notebook 'table_10'"),
         ("plan --only quickstart --dataset nonsense", "unknown dataset 'nonsense'"),
-        ("plan --only quickstart --seeds 0 0", "each may stand there once"),
+        ("plan --only quickstart --seeds 0 0", "each once: two equal runs are no spread"),
         ("evaluate missing.safetensors", "no such file: missing.safetensors"),
         ("train --scale smoke --set crop=9999x9999", "larger than the image"),
         ("train --set lr=high", "lr is 'high', it must be of type float"),
