@@ -250,7 +250,7 @@ def test_engines_that_do_not_start_or_answer_wrongly_are_passed_over(monkeypatch
     monkeypatch.setattr(engines, "ENGINES", of_cpu)
     monkeypatch.setattr(engines, "_openvino", broken)
     monkeypatch.setattr(engines, "_onnxruntime", lambda network, example: lambda x: 1.1 * network(x))
-    monkeypatch.setattr(engines, "compiled", lambda network: network)
+    monkeypatch.setattr(engines, "compiled", lambda network, **options: network)
     with pytest.raises(
         ValueError, match=r"'openvino' is installed, but does not start here \(no library\); try another$"
     ):
