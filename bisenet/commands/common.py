@@ -77,11 +77,11 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, type=type(field.default), default=field.default, help=help)
 
 
-def execution_of(arguments: argparse.Namespace) -> Execution:
-    """ValueError for a device that cannot be had here, which Fabric would tell in its own words, if at all."""
+def execution_of(arguments: argparse.Namespace, here: bool = True) -> Execution:
+    """CommandError for a device that cannot be had `here`, which Fabric would tell in its own words, if at all."""
     chosen = choose("accelerator", arguments.accelerator, ("auto", "cpu", "cuda", "gpu", "mps"))
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if not {"cuda": cuda, "gpu": cuda, "mps": mps}.get(chosen, True):
+    if here and not {"cuda": cuda, "gpu": cuda, "mps": mps}.get(chosen, True):
         raise CommandError(f"--accelerator {chosen}: no such device can be used here; leave it out, or take cpu")
     return Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
 

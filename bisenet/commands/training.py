@@ -76,7 +76,7 @@ def _workflow(arguments: argparse.Namespace) -> None:
     batch, workflow = _room("notebook.batch"), _room("notebook.workflow")
     paths, data_root = batch.notebooks(arguments.only), _absolute(arguments.data_root)
     parameters = batch.Parameters(arguments.dataset, arguments.scale, arguments.seeds, True, data_root)
-    words = workflow.command(paths, parameters, execution_of(arguments), arguments.snakemake)
+    words = workflow.command(paths, parameters, execution_of(arguments, here=False), arguments.snakemake)
     sys.stdout.flush()
     os.execv(words[0], words)  # so that signals and the exit code are Snakemake's
 

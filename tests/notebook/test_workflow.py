@@ -37,7 +37,7 @@ def trainings(process: psutil.Process) -> dict[str, psutil.Process]:
 
 def test_a_killed_job_goes_on_from_its_checkpoint_and_the_page_is_made(results, words_of):
     """Both runs of Table 7, its notebook, the page; on embedded scenes."""
-    line = "--only table_7 --scale smoke --accelerator cpu --checkpoint-every 1 -- --cores 2"
+    line = "--only table_7 --scale smoke --accelerator cpu --checkpoint-seconds 0 -- --cores 2"
     snakemake = psutil.Popen(words_of(line), stdout=subprocess.DEVNULL)
     until = time.monotonic() + 600
     while not (found := list(results.glob("runs/table_2.ohem-*/checkpoint.safetensors"))):
