@@ -41,7 +41,7 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
         if not (place / folder.CLASSES).is_file():
             lacks = f"{place / folder.CLASSES} is not there (a name a line)"
             if not place.is_dir():
-                lacks = f"{place} is {'a file, not a folder' if place.exists() else 'not there'}"
+                lacks = f"{place} is {'a file' if place.exists() else 'not there'}; give its folder as --data-root"
             raise ValueError(f"{unknown('dataset', name, PROVIDED)}; or your own: {lacks}")
         DATASETS[name] = folder.describe(name, place)
         READERS[name] = functools.partial(folder.Folder, DATASETS[name])

@@ -32,7 +32,8 @@ class Folder(FilePairs):
 
     def load(self, index: int) -> Pair:
         image_path, label_path = self.pairs[index]
-        return check_pair(read_image(image_path), read_ids(label_path), image_path, label_path, len(self.info.classes))
+        image, ids = read_image(image_path), read_ids(label_path)
+        return check_pair(image, ids, image_path, label_path, len(self.info.classes), f" (the lines of {CLASSES})")
 
 
 def _images(root: Path, part: str) -> list[Path]:

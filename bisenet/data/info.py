@@ -36,7 +36,8 @@ def needed(path: Path) -> str:
     if not path.parent.is_dir():
         return f"{path}; the folder {path.parent} is not there"
     near = files_in(path.parent, f"{glob.escape(path.stem)}*")
-    return f"{path}; there is {near[0].name}" if near else str(path)
+    lossy = ", and JPEG has changed its ids" if near and near[0].suffix.lower() in (".jpg", ".jpeg") else ""
+    return f"{path}; there is {near[0].name}{lossy}" if near else str(path)
 
 
 class FilePairs:

@@ -137,16 +137,16 @@ def _open(path: Path, upright: bool = False) -> Image.Image:
 
 
 def check_pair(
-    image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int, void: str = ""
+    image: np.ndarray, labels: np.ndarray, image_path: Path, label_path: Path, num_classes: int, more: str = ""
 ) -> Pair:
     """The pair itself, or ValueError: sizes must be equal and ids below `num_classes` or 255.
 
-    `void` names an id that the file may have as well, which the reader has made 255.
+    `more` is said of the allowed ids, such as one that the reader has made 255.
     """
     check_sizes(image, labels, image_path, label_path)
     wrong = labels[(labels >= num_classes) & (labels != IGNORE)]
     if wrong.size:
-        allowed = f"0 to {num_classes - 1}{void} and {IGNORE} (ignore)"
+        allowed = f"0 to {num_classes - 1}{more} and {IGNORE} (ignore)"
         advice = f"give its pixels ({np.count_nonzero(labels == wrong[0])}) the id of their class, or {IGNORE}"
         raise ValueError(f"{label_path}: label id {wrong[0]}, allowed are {allowed}; {advice}")
     return image, labels

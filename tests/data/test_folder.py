@@ -61,7 +61,7 @@ def test_the_python_of_the_docs(mine):
         ("road\ncar\nroad\n", "line 3, 'road', was there before; it must name each class once"),
         ("# mine\na\nb\n", "line 1 is a comment; lines count the ids: remove it"),
         ("0 a\n1 b\n", "every line begins with a number; the place of a line is its id"),
-        ("a\nb\n", "label id"),
+        ("a\nb\n", "allowed are 0 to 1 (the lines of classes.txt) and 255 (ignore); give its pixels"),
         ("a\n\nb\n", "line 2 is empty; lines count the ids: remove it"),
         ("stra\u00dfe\n", "classes.txt is not UTF-8"),
     ],
@@ -107,7 +107,7 @@ def test_a_folder_that_is_none(mine, capsys):
     assert main(["check", "--dataset", "camvud", "--data-root", str(mine / "images")]) == 1
     said = capsys.readouterr().err
     assert "did you mean 'camvid'?" in said and f"or your own: {mine / 'images' / 'classes.txt'} is not there" in said
-    with pytest.raises(ValueError, match=r"classes\.txt is a file, not a folder"):
+    with pytest.raises(ValueError, match=r"classes\.txt is a file; give its folder as --data-root"):
         describe("mine", mine / "classes.txt")
     (mine / "images" / "val").rename(mine / "images" / "validation")
     with pytest.raises(FileNotFoundError, match="images for train; there must be images/train and images/val"):
