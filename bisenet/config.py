@@ -1,4 +1,4 @@
-"""Configurations: frozen dataclasses whose fields have the types that they are annotated with."""
+"""Configurations: frozen dataclasses whose fields have the types that they are annotated with; and what a CPU can."""
 
 import dataclasses
 import difflib
@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+import torch
 
 Size = tuple[int, int]  # (height, width)
 
@@ -64,3 +66,9 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return f"unknown {what} {name!r}: {hint}known: {', '.join(choices)}"
+
+
+def cpu_computes_in_bf16() -> bool:
+    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)

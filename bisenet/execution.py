@@ -17,6 +17,8 @@ from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
+from bisenet.config import cpu_computes_in_bf16
+
 MOST_WORKERS = 16  # for a device, if nobody says otherwise
 # glibc, malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -166,12 +168,6 @@ class StridedDepthwise(TorchFunctionMode):
                 with torch.autocast("cpu", enabled=False):
                     return func(inputs.float(), *args[1:]).to(inputs.dtype)
         return func(*args, **(kwargs or {}))
-
-
-def cpu_computes_in_bf16() -> bool:
-    """Without these instructions bf16 on a CPU is emulated, and slower than float32."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 class SaidByFirstError(Exception):

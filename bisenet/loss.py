@@ -17,16 +17,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from bisenet.dataset import IGNORE
+from bisenet.model import interpolation
 
 # Bytes of enlarged logits at a time, an image at least; about three times as many are held. A GPU is busy with so many
 # for much longer than a launch takes, a CPU is fastest with what its caches hold.
 ENLARGED = {"cpu": 0, "cuda": 2**28}
-
-
-def interpolation(inputs: int, outputs: int, device: torch.device) -> Tensor:
-    """The matrix (outputs, inputs) that enlarges one side as `F.interpolate` does, linear, align_corners=False."""
-    unit = torch.eye(inputs, device=device)[None]
-    return F.interpolate(unit, size=outputs, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 @functools.lru_cache(maxsize=16)  # the same few in every step

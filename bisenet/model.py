@@ -126,6 +126,12 @@ def upsample(x: Tensor, size: Size | torch.Size, mode: str = "bilinear") -> Tens
     return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
+def interpolation(inputs: int, outputs: int, device: torch.device) -> Tensor:
+    """The matrix (outputs, inputs) that enlarges one side as `upsample` does."""
+    unit = torch.eye(inputs, device=device)[None]
+    return F.interpolate(unit, size=outputs, mode="linear", align_corners=False)[0].T.contiguous()
+
+
 def stage_by_stage(branch: nn.Module, x: Tensor, prefix: str = "") -> dict[str, Tensor]:
     """Run the children of a branch one after the other; the output of each by its name."""
     features = {}

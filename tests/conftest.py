@@ -1,6 +1,6 @@
 """What the tests of several rooms share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,14 @@ import pytest
 from bisenet import paper
 from bisenet.runs.plan import FORMAT, plan
 from bisenet.runs.record import Record
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kept_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for compiled engines that is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BISENET_ENGINES", str(tmp_path_factory.getbasetemp() / "engines"))
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""What several commands share: flags, and how scores are printed."""
+"""What several commands share: flags, and how scores are printed.
+
+What is for training is imported where it is used: Lightning and torchmetrics take twice as long to load as PyTorch.
+"""
 
 import argparse
 import dataclasses
@@ -6,17 +9,17 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from bisenet.config import choose
 from bisenet.data import DATASETS
 from bisenet.data.folder import CLASSES
-from bisenet.evaluate import iou, miou, pixel_accuracy
-from bisenet.execution import Execution
 from bisenet.files import shipped
+
+if TYPE_CHECKING:
+    from bisenet.execution import Execution
 
 PROGRAM = "python -m bisenet"
 
@@ -71,14 +74,18 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def add_execution(parser: argparse.ArgumentParser) -> None:
+    from bisenet.execution import Execution
+
     for field in dataclasses.fields(Execution):
         help = f"{EXECUTION_HELP[field.name]} (default: %(default)s)"
         name = "--" + field.name.replace("_", "-")
         parser.add_argument(name, type=type(field.default), default=field.default, help=help)
 
 
-def execution_of(arguments: argparse.Namespace, here: bool = True) -> Execution:
+def execution_of(arguments: argparse.Namespace, here: bool = True) -> "Execution":
     """CommandError for a device that cannot be had `here`, which Fabric would tell in its own words, if at all."""
+    from bisenet.execution import Execution
+
     chosen = choose("accelerator", arguments.accelerator, ("auto", "cpu", "cuda", "gpu", "mps"))
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if here and not {"cuda": cuda, "gpu": cuda, "mps": mps}.get(chosen, True):
@@ -89,8 +96,10 @@ def execution_of(arguments: argparse.Namespace, here: bool = True) -> Execution:
 TOGETHER = ("train", "rehearse")  # commands that several processes run as one
 
 
-def is_first(execution: Execution) -> bool:
+def is_first(execution: "Execution") -> bool:
     """Whether this process is the first of those that run a command as one; each of several that do not is."""
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     return not execution.several or getattr(rank_zero_only, "rank", 0) == 0
 
 
@@ -111,6 +120,8 @@ def take_part(arguments: argparse.Namespace) -> None:
 
 
 def print_scores(matrix: Any, classes: tuple[str, ...]) -> None:
+    from bisenet.evaluate import iou, miou, pixel_accuracy
+
     for name, value in zip(classes, iou(matrix), strict=True):
         print(f"{name:>14}  {100 * value:6.2f}")
     print(f"{'mIoU':>14}  {miou(matrix):6.2f} %\n{'pixAcc':>14}  {pixel_accuracy(matrix):6.2f} %")

@@ -1,7 +1,6 @@
 """Commands that use a network: on photographs and videos, from and for other programs."""
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from bisenet.inference import engines, photos
 from bisenet.inference.convert import convert
 from bisenet.inference.segmenter import Segmenter
 from bisenet.model import BiSeNetV2
-from bisenet.runs.errors import out_of_memory
 
 GIVEN = "a .safetensors file, or one of the package: streets (drawn scenes), camvid (photographs) (default: streets)"
 SIZE = "what the network sees (default: what the weights were tested at, or else 512x1024)"
@@ -50,7 +48,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     failed = photos.segment(files, segmenter, colours, arguments.out, arguments.overlay)
     ignored = f"; {others} that are no pictures or videos were passed over" if others else ""
     print(f"{len(files) - len(failed)} of {len(files)} files: {arguments.out}{ignored}")
-    print(f"engine {segmenter.engine}, {segmenter.precision}")
+    print(", ".join(filter(None, (f"engine {segmenter.engine}", segmenter.precision, segmenter.chosen))))
     for path, reason in failed.items():
         print(f"{path}: {reason}", file=sys.stderr)
     if failed:
@@ -98,7 +96,9 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    export = importlib.import_module("bisenet.inference.export")
+    from bisenet.inference import export
+    from bisenet.runs.errors import out_of_memory
+
     form = export.FORMATS[choose("format", arguments.to, export.FORMATS)]
     network = BiSeNetV2.load(arguments.weights)
     size = arguments.size or network.seen_at or cost.PAPER_INPUT

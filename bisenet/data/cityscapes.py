@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import torchvision
 
 from bisenet.data import streets
 from bisenet.data.info import FilePairs, files_in
@@ -79,8 +78,10 @@ class Cityscapes(FilePairs):
 @functools.cache
 def train_ids() -> np.ndarray:
     """The train id of every label id, uint8 (34,), 255 for those that are not scored."""
-    scored = {c.id: c.train_id for c in torchvision.datasets.Cityscapes.classes if not c.ignore_in_eval}
-    known = [c.id for c in torchvision.datasets.Cityscapes.classes if c.id >= 0]  # -1: licence plate
+    from torchvision.datasets import Cityscapes as Torchvision  # takes seconds to load
+
+    scored = {c.id: c.train_id for c in Torchvision.classes if not c.ignore_in_eval}
+    known = [c.id for c in Torchvision.classes if c.id >= 0]  # -1: licence plate
     return np.array([scored.get(id, IGNORE) for id in known], dtype=np.uint8)
 
 

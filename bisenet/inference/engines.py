@@ -1,7 +1,7 @@
 """Engines: what runs a network at inference. PyTorch as it is or compiled, OpenVINO, ONNX Runtime, TensorRT.
 
 An engine is made for one shape of input. It takes a tensor on the network's device and gives a float32 tensor there.
-All but PyTorch's own are optional extras.
+All but PyTorch's own are optional extras. What was compiled for a CPU is kept on disk (`kept`), if it gets a name.
 """
 
 import contextlib
@@ -10,11 +10,10 @@ import dataclasses
 import functools
 import importlib.util
 import io
+import json
 import logging
 import math
 import statistics
-import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -23,15 +22,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import config as dynamo
-from torch._inductor import config as inductor
 
-from bisenet.config import choose
-from bisenet.execution import cpu_computes_in_bf16
+from bisenet.config import choose, cpu_computes_in_bf16
 from bisenet.files import first_line
+from bisenet.inference import kept
+from bisenet.inference.compiler import ONE_AT_A_TIME, compiled
 
 Runner = Callable[[Tensor], Tensor]
-ONE_AT_A_TIME = threading.RLock()  # engines have places of their own for what goes in and comes out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +70,18 @@ def why_not(name: str, precision: str, device: torch.device) -> str:
 
 
 def prepare(
-    network: nn.Module, example: Tensor, name: str, precision: str = "fp32", calibration: Iterable[Tensor] = ()
+    network: nn.Module,
+    example: Tensor,
+    name: str,
+    precision: str = "fp32",
+    calibration: Iterable[Tensor] = (),
+    identity: str = "",
 ) -> Runner:
     """An engine for inputs of the shape, type and device of `example`; the network, in `eval()`, is left as it is.
 
     The network takes one tensor and gives one. `calibration` are inputs from which "int8" learns the range of every
-    activation. ValueError where the engine cannot do that here (`why_not`), or is installed and does not start.
+    activation. `identity` tells networks apart, by `kept.hash_of`; without one nothing is kept. ValueError where the
+    engine cannot do that here (`why_not`), or is installed and does not start.
     """
     if problem := why_not(name, precision, example.device):
         raise ValueError(problem)
@@ -86,10 +89,10 @@ def prepare(
         raise ValueError(
             "int8 needs calibration, a hundred frames or so: in Python, Segmenter(..., calibration=frames)"
         )
+    file = identity and kept.hash_of(identity, name, precision, example.shape, *calibration)
     try:
-        with torch.no_grad(), warnings.catch_warnings():  # weights born in inference mode would be no constants
-            warnings.simplefilter("ignore")  # of exporters, about their own future
-            return _started(network, example, name, precision, calibration)
+        with torch.no_grad():  # weights born in inference mode would be no constants
+            return _started(network, example, name, precision, calibration, file)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of many kinds: no home folder, a library that is missing, an unknown operation
@@ -98,26 +101,50 @@ def prepare(
         ) from error
 
 
-def _started(network: nn.Module, example: Tensor, name: str, precision: str, calibration: Iterable[Tensor]) -> Runner:
+def _started(
+    network: nn.Module, example: Tensor, name: str, precision: str, calibration: Iterable[Tensor], file: str
+) -> Runner:
     if name == "openvino":
-        return _openvino(network, example, precision, calibration)
+        return _openvino(network, example, precision, calibration, file)
     if name == "onnxruntime":
-        return _onnxruntime(network, example)
+        return _onnxruntime(network, example, file)
     network = copy.deepcopy(network).to(memory_format=torch.channels_last)
     if precision in DTYPES:
         network = _InPrecision(network, DTYPES[precision])
     if name == "tensorrt":
         return _tensorrt(network, example)
-    return _inference(compiled(network) if name == "compile" else network, example.device, precision)
+    return _inference(compiled(network, (example,), file) if name == "compile" else network, example.device, precision)
 
 
 def choose_fastest(
-    network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor] = ()
-) -> tuple[str, Runner]:
-    """What "auto" is: the fastest here of the runtimes that are installed, or else the compiler, at last PyTorch.
+    network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor] = (), identity: str = ""
+) -> tuple[str, Runner, str]:
+    """What "auto" is, its runner, and where the choice is from: the engine that was the fastest when they were tried.
 
-    One that does not start, or does not answer as the network does, is passed over with a warning. Fast is the median
-    of five runs after one that warms up.
+    With an `identity` (as in `prepare`) that is remembered, and they are not tried again.
+    """
+    file = identity and kept.hash_of(identity, "auto", precision, example.shape, *calibration)
+    if file and (path := kept.find(file, ".json")):
+        with contextlib.suppress(ValueError, OSError):  # it no longer starts, or was removed by another process
+            name = json.loads(path.read_text(encoding="utf-8"))["engine"]
+            runner = prepare(network, example, name, precision, calibration, identity)
+            return name, runner, f"remembered in {kept.folder()}"
+    seconds, runners = _tried(network, example, precision, calibration, identity)
+    if not seconds:
+        return "torch", prepare(network, example, "torch", precision, calibration), "as no other starts"
+    best = min(seconds, key=lambda name: seconds[name])
+    if file:
+        kept.keep(json.dumps({"engine": best, "seconds": seconds}).encode(), file, ".json")
+    return best, runners[best], f"the fastest of {len(seconds)} tried now"
+
+
+def _tried(
+    network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor], identity: str
+) -> tuple[dict[str, float], dict[str, Runner]]:
+    """Seconds and runners of the runtimes that are installed, or else of the compiler.
+
+    One that does not start, or does not answer as the network does, is passed over with a warning. Seconds are the
+    median of five runs after one that warms up.
     """
     seconds: dict[str, float] = {}
     runners: dict[str, Runner] = {}
@@ -125,16 +152,13 @@ def choose_fastest(
         if name == "compile" and seconds:
             break
         try:
-            runners[name] = prepare(network, example, name, precision, calibration)
+            runners[name] = prepare(network, example, name, precision, calibration, identity)
             check_answer(runners[name](example), network, example, name, precision)
         except Exception as error:  # the first run, too, may fail in many ways
-            warnings.warn(f"{first_line(error)}; passed over", stacklevel=3)
+            warnings.warn(f"{first_line(error)}; passed over", stacklevel=4)
             continue
         seconds[name] = statistics.median([_seconds(runners[name], example) for _ in range(6)][1:])
-    if not seconds:
-        return "torch", prepare(network, example, "torch", precision, calibration)
-    best = min(seconds, key=lambda name: seconds[name])
-    return best, runners[best]
+    return seconds, runners
 
 
 def check_answer(answer: Tensor, network: nn.Module, example: Tensor, name: str, precision: str) -> None:
@@ -185,55 +209,6 @@ def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precis
     return run
 
 
-# --- the compiler -----------------------------------------------------------------------------------------------
-
-# Settings of TorchInductor. Weights are constants, laid out as the convolutions want them; and a value that is used
-# often is computed again instead of stored, which keeps a pass over many classes in one loop.
-ON_CPU = {"freezing": True, "realize_opcount_threshold": 10**6, "realize_reads_threshold": 10**6}
-# Engines of one process, for several sizes or networks, share the code of `forward`, of which the compiler would leave
-# all but the first eight uncompiled.
-MANY = {"recompile_limit": 10**3, "accumulated_recompile_limit": 10**4}
-
-
-def compiled(function: Callable[..., Any], dynamic: bool = False) -> Callable[..., Any]:
-    """`torch.compile`, or without a working C++ compiler the function itself, with a warning.
-
-    `dynamic` is for functions that meet many sizes; on a GPU others are captured in a CUDA graph, which belongs to this
-    thread: RuntimeError in another.
-    """
-    captured, home = torch.cuda.is_available() and not dynamic, threading.current_thread()
-    fast = torch.compile(function, dynamic=dynamic, mode="reduce-overhead" if captured else None)
-
-    def call(*values: Any) -> Any:
-        if not _compiler_works():
-            return function(*values)
-        if captured and threading.current_thread() is not home:
-            raise RuntimeError(
-                "engine 'compile' answers in the thread that loaded it; load one in each, or use 'torch'"
-            )
-        with ONE_AT_A_TIME, inductor.patch({} if torch.cuda.is_available() else ON_CPU), dynamo.patch(MANY):
-            result = fast(*values)
-        return result.clone() if captured else result  # a graph writes to the same place each time
-
-    return call
-
-
-@functools.cache
-def _compiler_works() -> bool:
-    """Compile one line, once in a process; a warning if that fails."""
-    try:
-        torch.compile(torch.neg)(torch.ones(8, device="cuda" if torch.cuda.is_available() else "cpu"))
-    except Exception as error:  # of many kinds: no compiler, no headers, a folder that cannot be written
-        reason = str(error).strip().partition("\n")[0]
-        warnings.warn(
-            f"PyTorch cannot compile here ({reason}), so everything runs uncompiled, at about half the speed; it needs "
-            "a C++ compiler (g++ or clang++) and Python's headers",
-            stacklevel=2,
-        )
-        return False
-    return True
-
-
 # --- other runtimes ---------------------------------------------------------------------------------------------
 
 
@@ -241,7 +216,8 @@ def to_openvino(network: nn.Module, example: Tensor) -> Any:
     """A model of OpenVINO for any size and batch of input."""
     import openvino
 
-    return openvino.convert_model(network, example_input=example)
+    with warnings.catch_warnings(action="ignore"):  # of an exporter, about its own future
+        return openvino.convert_model(network, example_input=example)
 
 
 def to_onnx(
@@ -268,23 +244,51 @@ def to_onnx(
             logger.setLevel(level)
 
 
-def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor]) -> Runner:
+def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor], file: str) -> Runner:
     import openvino
 
-    model = to_openvino(network, example)
-    if precision == "int8":
-        model = quantised(model, calibration)
-    model.reshape(list(example.shape))
-    hint = "bf16" if precision == "bf16" else "f32"
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-    settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    settings = _settings(precision)
+
+    def make(path: Path) -> None:
+        model = to_openvino(network, example)
+        if precision == "int8":
+            model = quantised(model, calibration)
+        model.reshape(list(example.shape))
+        openvino.Core().compile_model(model, "CPU", settings).export_model(stream := io.BytesIO())
+        path.write_bytes(stream.getvalue())
+
+    def load(path: Path) -> Any:
+        return openvino.Core().import_model(path.read_bytes(), "CPU", settings)
+
+    request = kept.through_file(file, ".blob", make, load).create_infer_request()
 
     def run(x: Tensor) -> Tensor:
         (output,) = request.infer([x.numpy()], share_inputs=True).values()
         return torch.from_numpy(output)
 
     return run
+
+
+def _settings(precision: str) -> dict[str, str]:
+    """Of OpenVINO on a CPU."""
+    hint, threads = "bf16" if precision == "bf16" else "f32", str(torch.get_num_threads())
+    return {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
+
+
+def openvino_profile(network: nn.Module, example: Tensor, runs: int) -> dict[str, float]:
+    """Milliseconds of every node of a network in OpenVINO, fp32, the least of some runs, by the node's name."""
+    import openvino
+
+    model = to_openvino(network, example)
+    model.reshape(list(example.shape))
+    settings = _settings("fp32") | {"PERF_COUNT": "YES"}
+    request, best = openvino.Core().compile_model(model, "CPU", settings).create_infer_request(), dict[str, float]()
+    for _ in range(runs):
+        request.infer([example.numpy()])
+        for node in request.profiling_info:
+            ms = 1000 * node.real_time.total_seconds()
+            best[node.node_name] = min(best.get(node.node_name, ms), ms)
+    return best
 
 
 def quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
@@ -297,17 +301,18 @@ def quantised(model: Any, calibration: Iterable[Tensor]) -> Any:
         return nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
 
 
-def _onnxruntime(network: nn.Module, example: Tensor) -> Runner:
+def _onnxruntime(network: nn.Module, example: Tensor, file: str) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")  # its threads would disturb ours after a run
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        to_onnx(network, example, path)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def load(path: Path) -> Any:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    session = kept.through_file(file, ".onnx", functools.partial(to_onnx, network, example), load)
     name = session.get_inputs()[0].name
 
     def run(x: Tensor) -> Tensor:
@@ -320,5 +325,6 @@ def _tensorrt(network: nn.Module, example: Tensor) -> Runner:
     import torch_tensorrt
 
     options = {"use_explicit_typing": True, "disable_tf32": True}  # it computes in the precision of the weights
-    built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1, **options)
+    with warnings.catch_warnings(action="ignore"):
+        built = torch_tensorrt.compile(network, ir="dynamo", arg_inputs=[example], min_block_size=1, **options)
     return _inference(built, example.device, "fp32")

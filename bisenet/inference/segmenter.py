@@ -23,9 +23,9 @@ from bisenet.config import Size
 from bisenet.cost import PAPER_INPUT
 from bisenet.data import read_image
 from bisenet.files import SHIPPED_WEIGHTS
-from bisenet.inference import engines
-from bisenet.loss import interpolation
-from bisenet.model import BiSeNetV2, upsample
+from bisenet.inference import engines, kept
+from bisenet.inference.compiler import compiled
+from bisenet.model import BiSeNetV2, interpolation, upsample
 
 Frame = np.ndarray | Tensor | str | os.PathLike[str]
 
@@ -79,18 +79,17 @@ COLUMNS_AT_A_TIME = 256
 Rows = tuple[Tensor, Tensor, Tensor]
 
 
-def _values(wide: Tensor, rows: Rows) -> Iterator[Tensor]:
-    """Of each class the logits (H, W) that bilinear interpolation gives, from logits (h, K, W)."""
-    lower, upper, share = rows
+def _values(wide: Tensor, lower: Tensor, upper: Tensor, share: Tensor) -> Iterator[Tensor]:
+    """Of each class the logits (H, W) that bilinear interpolation gives, from logits (h, K, W + GAP)."""
     for number in range(wide.shape[1]):
-        plane = wide[:, number]
+        plane = wide[:, number, :-GAP]
         above = plane[lower]
         yield above + (plane[upper] - above) * share[:, None]
 
 
-def _largest(wide: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+def _largest(*given: Tensor) -> tuple[Tensor, Tensor]:
     """The largest logit of every pixel, (H, W), and its class, uint8; of equal ones the first class."""
-    values = _values(wide, rows)
+    values = _values(*given)
     best = next(values)
     place = torch.zeros_like(best)
     for number, value in enumerate(values, start=1):
@@ -99,21 +98,44 @@ def _largest(wide: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     return best, place.to(torch.uint8)
 
 
-def _class(wide: Tensor, rows: Rows) -> Tensor:
-    return _largest(wide, rows)[1]
+def _class(*given: Tensor) -> Tensor:
+    return _largest(*given)[1]
 
 
-def _exponentials(wide: Tensor, rows: Rows, best: Tensor) -> Tensor:
+def _exponentials(wide: Tensor, lower: Tensor, upper: Tensor, share: Tensor, best: Tensor) -> Tensor:
     """The sum over classes of exp(logit - best), (H, W)."""
     total = torch.zeros_like(best)
-    for value in _values(wide, rows):
+    for value in _values(wide, lower, upper, share):
         total = total + torch.exp(value - best)
     return total
 
 
+class _Module(nn.Module):
+    """A function as a module, which is what can be compiled ahead of time."""
+
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *given: Tensor) -> Any:
+        return self.function(*given)
+
+
 @functools.cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return engines.compiled(function, dynamic=True)
+def _compiled(function: Callable[..., Any], classes: int, device: torch.device) -> Callable[..., Any]:
+    """One of the three above for any size and this number of classes."""
+    shapes = [(10, classes, 200 + GAP), (72,), (72,), (72,), (72, 200)]
+    kinds = [torch.float32, torch.int32, torch.int32, torch.float32, torch.float32]
+    count = 5 if function is _exponentials else 4
+    # A tensor for each: what comes in twice would be taken for one, always.
+    example = [torch.zeros(shape, dtype=kind, device=device) for shape, kind in zip(shapes, kinds, strict=True)][:count]
+
+    def sizes() -> Any:
+        least = {"height": 2, "rows": 1, "width": GAP + 2}
+        height, rows, width = (torch.export.Dim(name, min=side, max=1 << 16) for name, side in least.items())
+        return (({0: height, 2: width}, *3 * ({0: rows},), {0: rows, 1: width - GAP})[:count],)
+
+    return compiled(_Module(function), tuple(example), kept.hash_of(function.__name__, classes), sizes)
 
 
 @functools.lru_cache(maxsize=32)
@@ -137,40 +159,45 @@ def _columns(inputs: int, outputs: int, device: torch.device) -> list[tuple[slic
     return parts
 
 
-def _widened(logits: Tensor, size: Size) -> tuple[Tensor, Rows]:
-    """Logits (K, h, w) enlarged horizontally, (h, K, W), and what the vertical pass needs."""
+def _widened(logits: Tensor, size: Size) -> tuple[Tensor, ...]:
+    """Logits (K, h, w) enlarged horizontally, (h, K, W + GAP), and what the vertical pass needs."""
     if logits.shape[1] == 1:
         logits = logits.repeat(1, 2, 1)  # of one row the compiler makes a case of its own, for minutes
     classes, height, width = logits.shape
     lines = logits.float().transpose(0, 1).reshape(-1, width)  # (h K, w)
-    wide = lines.new_empty(len(lines), size[1] + GAP)[:, : size[1]]
+    wide = lines.new_empty(len(lines), size[1] + GAP)
     for source, target, shares in _columns(width, size[1], logits.device):
         torch.mm(lines[:, source], shares, out=wide[:, target])
-    return wide.unflatten(0, (height, classes)), _rows(height, size[0], logits.device)
+    return wide.unflatten(0, (height, classes)), *_rows(height, size[0], logits.device)
+
+
+def _run(function: Callable[..., Any], wide: Tensor, *given: Tensor) -> Any:
+    return _compiled(function, wide.shape[1], wide.device)(wide, *given)
 
 
 @torch.inference_mode()
 def class_map(logits: Tensor, size: Size) -> Tensor:
     """The class of every pixel, uint8 (H, W), of logits (K, h, w) enlarged to `size`, (H, W): bilinear, then argmax."""
-    wide, rows = _widened(logits, size)
-    return _compiled(_class)(wide, rows) if len(logits) <= CLASSES_AT_A_TIME else _in_groups(wide, rows)[1]
+    if len(logits) <= CLASSES_AT_A_TIME:
+        return _run(_class, *_widened(logits, size))
+    return _in_groups(_widened(group, size) for group in logits.split(CLASSES_AT_A_TIME))[1]
 
 
 @torch.inference_mode()
 def class_map_and_confidence(logits: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     """`class_map`, and the softmax probability of that class, float32 (H, W)."""
-    wide, rows = _widened(logits, size)
-    best, place = _in_groups(wide, rows)
-    totals = [_compiled(_exponentials)(group, rows, best) for group in wide.split(CLASSES_AT_A_TIME, dim=1)]
+    groups = [_widened(group, size) for group in logits.split(CLASSES_AT_A_TIME)]
+    best, place = _in_groups(groups)
+    totals = [_run(_exponentials, *group, best) for group in groups]
     return place, 1 / torch.stack(totals).sum(0)
 
 
-def _in_groups(wide: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+def _in_groups(groups: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
     """`_largest` of any number of classes."""
-    groups = wide.split(CLASSES_AT_A_TIME, dim=1)
-    best, place = _compiled(_largest)(groups[0], rows)
-    for number, group in enumerate(groups[1:], start=1):
-        value, member = _compiled(_largest)(group, rows)
+    groups = iter(groups)
+    best, place = _run(_largest, *next(groups))
+    for number, group in enumerate(groups, start=1):
+        value, member = _run(_largest, *group)
         place = torch.where(value > best, member + number * CLASSES_AT_A_TIME, place).to(torch.uint8)
         best = torch.maximum(best, value)
     return best, place
@@ -212,15 +239,21 @@ class Segmenter:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = FromPixels(folded(network)).to(self.device)
         self._calibration = [self.seen(self._frames(frame)) for frame in calibration]
+        values = itertools.chain(*self.network.state_dict().items())
+        own = type(network) is BiSeNetV2  # no name has the code of others
+        self._identity = kept.hash_of(network.config, str(self.network), *values) if own else ""
         noise = np.random.default_rng(0).integers(0, 256, (*self.size, 3), np.uint8)  # no engine may answer by chance
         example = self._frames(noise)
+        self.chosen = ""  # why this engine, if that was left open
         if engine == "auto":
-            self.engine, runner = engines.choose_fastest(self.network, example, precision, self._calibration)
+            how = precision, self._calibration, self._identity
+            self.engine, runner, self.chosen = engines.choose_fastest(self.network, example, *how)
         else:
             self.engine, runner = engine, self._prepare(example, engine)
         self._runners = {1: runner}  # by batch
-        for _ in range(2):
-            self(np.zeros((*self.size, 3), np.uint8))
+        class_map(torch.zeros(self.num_classes, 1, 1, device=self.device), self.size)  # compiles it
+        for _ in range(2 if self.device.type == "cuda" else 0):
+            self(noise)
 
     @overload
     def __call__(self, frame: Tensor) -> Tensor: ...
@@ -265,7 +298,8 @@ class Segmenter:
         return resized(frames, self.size).contiguous()
 
     def _prepare(self, example: Tensor, engine: str) -> engines.Runner:
-        return engines.prepare(self.network, example, engine, self.precision, self._calibration)
+        how = self.precision, self._calibration, self._identity
+        return engines.prepare(self.network, example, engine, *how)
 
     def _frames(self, frame: Frame) -> Tensor:
         if isinstance(frame, (str, os.PathLike)):

@@ -168,6 +168,16 @@ def _packets(stream: Any, shown: Iterable[tuple[Any, Frame]], tick: Fraction) ->
             yield packet
 
 
+def _encodable(av: Any, picture: Image.Image) -> Any:
+    """A picture for the encoder; one of mode P keeps its palette, which is a third of the time for its colours."""
+    if picture.mode != "P":
+        return av.VideoFrame.from_image(picture)
+    colours = np.full((256, 4), 255, np.uint8)  # opacity, red, green, blue
+    given = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
+    colours[: len(given), 1:] = given
+    return av.VideoFrame.from_ndarray((np.asarray(picture), colours), format="pal8")
+
+
 def write(target: Path, pictures: Iterator[tuple[Image.Image, Frame]], source: Path) -> None:
     """Write an MP4 of pictures, each at the time of the frame beside it. ValueError if that cannot be done."""
     first, frame = next(pictures)
@@ -181,7 +191,7 @@ def write(target: Path, pictures: Iterator[tuple[Image.Image, Frame]], source: P
             odd = first.width % 2 or first.height % 2  # what halved chroma cannot do, and all players like best
             stream.pix_fmt = "yuv444p" if odd else "yuv420p"
             every = itertools.chain([(first, frame)], pictures)
-            shown = ((av.VideoFrame.from_image(picture.convert("RGB")), frame) for picture, frame in every)
+            shown = ((_encodable(av, picture), frame) for picture, frame in every)
             for packet in _packets(stream, shown, tick):
                 container.mux(packet)
     except av.FFmpegError as error:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lightning_fabric
 import numpy as np
 import torch
 
@@ -67,7 +66,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": importlib.metadata.version("torchvision"),
-        "lightning": lightning_fabric.__version__,
+        "lightning": importlib.metadata.version("lightning-fabric"),
         "numpy": np.__version__,
     }
 

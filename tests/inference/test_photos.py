@@ -34,7 +34,7 @@ def fake(tmp_path, monkeypatch):
 
         def __init__(self, weights, *, size, engine, precision):
             self.options = (size, engine, precision)
-            self.engine, self.precision = "openvino", precision
+            self.engine, self.precision, self.chosen = "openvino", precision, "remembered in a folder"
 
         def __call__(self, frame):
             return halves(frame)
@@ -87,7 +87,7 @@ def test_a_folder_with_good_and_bad_files(capsys):
     assert names() == ["grey.png", "large.png", "one.png", "sixteen.png", "whole.png"]
     said = capsys.readouterr()
     assert "5 of 8 files: predicted; 2 that are no pictures or videos were passed over" in said.out
-    assert "engine openvino, fp32" in said.out
+    assert "engine openvino, fp32, remembered in a folder" in said.out
     bad, last = said.err.splitlines()[:-1], said.err.splitlines()[-1]
     assert [line.partition(": ")[0] for line in bad] == ["in/empty.png", "in/text.png", "in/truncated.jpg"]
     assert all("cannot be read as a picture" in line for line in bad)

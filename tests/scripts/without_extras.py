@@ -5,4 +5,6 @@ import sys
 EXTRAS = ("IPython", "papermill", "openvino", "onnxruntime", "pytorchcv", "av", "pytorch_grad_cam", "nbconvert", "cv2")
 sys.modules.update(dict.fromkeys(EXTRAS))  # None: not to be had
 
-import bisenet.__main__  # noqa: E402, F401
+from bisenet.__main__ import make_parser  # noqa: E402
+
+make_parser()
