@@ -18,6 +18,7 @@ from bisenet.speed.machine import where_measured
 RED = BAD  # the paper's Figure 1 has its own networks in red
 
 REAL_TIME = 30  # frames per second
+LINES = (":", "--", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)))  # of precisions
 
 
 def speed_accuracy(published: pd.DataFrame, measured: Mapping[str, pd.DataFrame]) -> Figure:
@@ -136,21 +137,23 @@ def ways(record: Mapping[str, Any]) -> Figure:
 def roofline(record: Mapping[str, Any]) -> Figure:
     """A record of `ways.time_ways`: GFLOP/s against FLOP a byte moved, of each convolution and of the whole network.
 
-    A circle is a convolution in PyTorch, not compiled, its area its share of the time; a line is the whole network in
-    the engine that is fastest in a precision.
+    A circle is a convolution in fp32, in OpenVINO where that was timed, otherwise in PyTorch, not compiled; its area is
+    its share of the time. A line is the whole network in the engine that is fastest in a precision.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    peak, layers = record["peak"], record["layers"]
+    key = "openvino_ms" if any("openvino_ms" in layer for layer in record["layers"]) else "ms"
+    layers = [layer for layer in record["layers"] if key in layer]
     moved = np.array([layer["bytes"] for layer in layers]) / 1e9
-    gflop, ms = (np.array([layer[key] for layer in layers]) for key in ("gflop", "ms"))
+    gflop, ms = (np.array([layer[of] for layer in layers]) for of in ("gflop", key))
     reach = np.geomspace(0.5 * (gflop / moved).min(), 2 * (gflop / moved).max(), 100)
-    axes.plot(reach, np.minimum(peak["gflops"], reach * peak["gigabytes"]), color="black")
+    for top in record.get("peaks", {"fp32": record["peak"]}).values():
+        axes.plot(reach, np.minimum(top["gflops"], reach * top["gigabytes"]), color="black")
     detail = np.array([layer["layer"].startswith("detail") for layer in layers])
     for label, chosen, colour in (("Detail Branch", detail, "tab:blue"), ("the rest", ~detail, "tab:orange")):
         size = 2000 * ms[chosen] / ms.sum()
         axes.scatter((gflop / moved)[chosen], (1000 * gflop / ms)[chosen], size, colour, alpha=0.5, label=label)
     found = [way for way in record["ways"].values() if way["kind"] == "segmenter"]
-    for precision, style in zip(dict.fromkeys(way["precision"] for way in found), (":", "--", "-."), strict=False):
+    for precision, style in zip(dict.fromkeys(way["precision"] for way in found), LINES, strict=False):
         of_precision = [way for way in found if way["precision"] == precision]
         way = min(of_precision, key=lambda way: way["stages"]["network"]["median"])
         speed = 1000 * record["gflop"] / way["stages"]["network"]["median"]

@@ -52,7 +52,7 @@ def engines_side_by_side(records: Mapping[str, Mapping[str, Any]], where: str) -
         if where_measured(record) == where:
             failed = dict.fromkeys(record.get("failed", ()), "failed")  # known since there is more than one engine
             cells = {name: _cell(entry, record["precision"]) for name, entry in record["networks"].items()}
-            columns[f"{record['engine']}, {record['precision']}"] = failed | cells
+            columns[f"{record['engine']}, {record['precision']}"] = cells | failed
     found = pd.DataFrame(columns)
     known = [network.name for network in NETWORKS]
     table = found.reindex([*known, *found.index.difference(known)]).dropna(how="all")
@@ -157,7 +157,7 @@ def _line(way: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
         "memory GiB": way.get("memory", math.nan) / 2**30,
         **{f"{name}, mIoU %": _miou(way, name) for name in ("streets", "camvid")},
         "pixels as plain %": 100 * _answers(way, "streets").get("same", math.nan),
-        "load s": way.get("load", math.nan),
+        "load again s": way.get("load again", math.nan),
     }
     return {
         "way": f"{way['kind']}, {way['engine']}, {way['precision']}",
@@ -181,7 +181,7 @@ def goals(record: Mapping[str, Any]) -> pd.DataFrame:
     for kind in ("straightforward", "straightforward coincheung", "straightforward mmsegmentation"):
         lines.append((f"{kind}, openvino / here", "at least 1.5", milliseconds(record, kind, "openvino") / whole, used))
     lines.append(("here / the default installation", "at least 0.75", whole / default, used))
-    lines += _int8_goals(record)
+    lines += _int8_goals(record) + _disk_goals(record, fastest)
     lines.append(("straightforward, eager / here", "", milliseconds(record, "straightforward", "eager") / whole, used))
     for engine in ("openvino", "onnxruntime", "compile"):
         ratio = milliseconds(record, "straightforward", engine) / milliseconds(record, "segmenter", engine)
@@ -203,6 +203,17 @@ def _int8_goals(record: Mapping[str, Any]) -> list[tuple[str, str, float, str]]:
     return lines
 
 
+def _disk_goals(record: Mapping[str, Any], fastest: Mapping[str, Any]) -> list[tuple[str, str, float, str]]:
+    """Of a video how much of the network's rate is left, and how long a photograph takes from the command line."""
+    video, start = fastest.get("video"), record.get("start", {})
+    rate = video["network"]["median"] / video["disk to disk"]["median"] if video else math.nan
+    lines = [("frames a second of a video, from disk to disk / network alone", "at least 0.9", rate, fastest["engine"])]
+    for engine, goal in (("auto", "at most 5"), ("torch", "at most 2")):
+        seconds = start.get(engine, {}).get("again", math.nan)
+        lines.append(("seconds to segment one photograph, after the first time", goal, seconds, engine))
+    return lines
+
+
 def _miou(way: Mapping[str, Any], dataset: str) -> float:
     """mIoU of a way, percent; NaN where it was not scored on a data set."""
     return float(_answers(way, dataset).get("miou", math.nan))
@@ -220,6 +231,24 @@ def _met(goal: str, reached: float) -> str:
         return ""
     _, kind, limit = goal.split()
     return "yes" if (reached <= float(limit) if kind == "most" else reached >= float(limit)) else "no"
+
+
+def slowest_layers(record: Mapping[str, Any], count: int = 10) -> pd.DataFrame:
+    """The convolutions that take most of OpenVINO's time in fp32, the slowest first; none where that was not timed."""
+    layers = [layer for layer in record["layers"] if "openvino_ms" in layer]
+    network = sum(layer["openvino_ms"] for layer in layers)
+    lines = {}
+    for layer in sorted(layers, key=lambda layer: -layer["openvino_ms"])[:count]:
+        pace = 1000 * layer["gflop"] / layer["openvino_ms"]
+        lines[layer["layer"]] = {
+            "ms": number(layer["openvino_ms"]),
+            "% of all convolutions": number(100 * layer["openvino_ms"] / network, 1),
+            "GFLOP": number(layer["gflop"]),
+            "GFLOP/s": number(pace, 0),
+            "% of peak": number(100 * pace / record["peak"]["gflops"], 0),
+            "FLOP for each byte": number(1e9 * layer["gflop"] / layer["bytes"], 0),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("convolution, in OpenVINO")
 
 
 def batches(record: Mapping[str, Any]) -> pd.DataFrame:

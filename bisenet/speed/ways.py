@@ -9,7 +9,7 @@ with the pixels, and so has more to do.
 
 import dataclasses
 import functools
-import math
+import importlib.util
 import multiprocessing
 import statistics
 import time
@@ -30,12 +30,14 @@ from bisenet.dataset import PairDataset
 from bisenet.evaluate import confusion, miou
 from bisenet.files import SHIPPED_SIZE, SHIPPED_WEIGHTS, shipped, write_json
 from bisenet.inference import engines
-from bisenet.inference.segmenter import FromPixels, Plain, Segmenter, class_map, folded
+from bisenet.inference.segmenter import Plain, Segmenter, class_map
 from bisenet.model import BiSeNetV2, upsample
 from bisenet.runs.clock import between, clock_of
 from bisenet.runs.memory import let_go, peak
 from bisenet.speed import bench
 from bisenet.speed.bench import EAGER
+from bisenet.speed.disk import FRAMES, time_start, time_video
+from bisenet.speed.layers import layers
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
 from bisenet.speed.peers import FRAME, public
 from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, resize, rounded, time_in_turn, timing
@@ -46,7 +48,7 @@ TESTED = 100  # embedded scenes, of the validation split; of CamVid all test ima
 PUBLIC = ("coincheung", "mmsegmentation")  # readings of the public implementations
 
 # What a notebook's word `scale` means, as in `bench.EFFORT`.
-LITTLE: dict[str, Any] = {"tested": 1, "batches": (), "memory": False}
+LITTLE: dict[str, Any] = {"tested": 1, "batches": (), "alone": False, "disk": False}
 EFFORT: dict[str, dict[str, Any]] = bench.EFFORT | {"smoke": bench.EFFORT["smoke"] | LITTLE}
 
 
@@ -103,15 +105,17 @@ def time_ways(
     frame: Size = FRAME,
     tested: int = TESTED,
     batches: Sequence[int] = BATCHES,
-    memory: bool = True,
+    alone: bool = True,
+    disk: bool = True,
     camvid: Path | None = None,
     folder: Path | None = None,
 ) -> SpeedRecord:
     """Time all ways in turn, on the GPU or else on the CPU, print them and record them in `results/speed/ways/`.
 
-    Each for `limit` seconds, or `iterations` times. Beside time there are, of each engine and precision: seconds to
-    load, milliseconds a frame in batches, mIoU on `tested` embedded scenes, and the memory of a process of its own.
-    With the folder of `camvid` also mIoU on its test images, with the weights shipped for it.
+    Each for `limit` seconds, or `iterations` times. Beside time there are, of each engine and precision: milliseconds
+    a frame in batches; mIoU on `tested` embedded scenes, and with the folder of `camvid` also on its test images, with
+    the weights shipped for it; of a process `alone` its memory, and its seconds to load what this one has loaded
+    before; from `disk` to disk a video (`disk.time_video`). And how long a process takes to start.
     """
     check(iterations, limit)
     images = {"streets": Pictures("streets", "val", tested)}
@@ -123,22 +127,29 @@ def time_ways(
     machine = machine_of(device, frame)
     record: SpeedRecord = {**machine, "size": list(size), "built": "bisenet table_2.ohem", **moment()}
     record |= {"process": {"iterations_asked": iterations, "limit": limit, **process_of(device)}}
+    path = folder / f"{slug(where_measured(record))}.json"
     possible = [kind for kind in kinds() if not kind.problem]
     record |= _limits(device, size, possible)
-    segmenters: dict[Kind, tuple[Segmenter, float]] = {}
-    for kind in (kind for kind in possible if kind.kind == "segmenter"):
-        began = time.perf_counter()
-        segmenters[kind] = _segmenter(kind, size), time.perf_counter() - began
+    segmenters = {kind: _segmenter(kind, size) for kind in possible if kind.kind == "segmenter"}
     ways = _ways(possible, segmenters, frame, size, device)
     seconds = time_in_turn(ways, iterations=iterations, limit=limit, clock=clock_of(device))
     record["ways"] = {str(kind): _entry(kind, seconds) for kind in possible}
-    for kind, (segmenter, load) in segmenters.items():
-        record["ways"][str(kind)] |= {"load": round(load, 1), "batches": _batches(segmenter, frame, batches)}
-        record["ways"][str(kind)]["answers"] = {name: _answers(kind, of) for name, of in images.items()}
-        if memory:
+    for kind, segmenter in segmenters.items():
+        way = record["ways"][str(kind)]
+        way["batches"] = _batches(segmenter, frame, batches)
+        if alone:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                record["ways"][str(kind)]["memory"] = pool.submit(_peak_of, kind, size).result()
-        write_json(folder / f"{slug(where_measured(record))}.json", record)
+                way |= pool.submit(_alone, kind, size).result()
+        if disk and importlib.util.find_spec("av"):
+            way["video"] = time_video(segmenter, iterations=max(1, iterations // FRAMES), limit=limit)
+        write_json(path, record)
+    if disk:
+        record["start"] = time_start(size)
+        write_json(path, record)
+    print("timed; what comes now is the answers, and the machine need not be quiet", flush=True)
+    for kind in segmenters:
+        record["ways"][str(kind)]["answers"] = {name: _answers(kind, of) for name, of in images.items()}
+        write_json(path, record)
         let_go(device)
     return record
 
@@ -176,15 +187,19 @@ SCENES = Pictures("streets", "val")
 
 
 def _segmenter(kind: Kind, size: Size, pictures: Pictures = SCENES) -> Segmenter:
+    return Segmenter(shipped(pictures.dataset), **_options(kind, size, pictures))
+
+
+def _options(kind: Kind, size: Size, pictures: Pictures = SCENES) -> dict[str, Any]:
+    """Of a `Segmenter`."""
     train = pictures.open("train", size)
     calibration = [train.load(number)[0] for number in range(CALIBRATION)] if kind.precision == "int8" else []
-    how: dict[str, Any] = {"size": size, "engine": kind.engine, "precision": kind.precision}
-    return Segmenter(shipped(pictures.dataset), calibration=calibration, **how)
+    return {"size": size, "engine": kind.engine, "precision": kind.precision, "calibration": calibration}
 
 
 def _ways(
     possible: list[Kind],
-    segmenters: dict[Kind, tuple[Segmenter, float]],
+    segmenters: dict[Kind, Segmenter],
     frame: Size,
     size: Size,
     device: torch.device,
@@ -197,7 +212,7 @@ def _ways(
         if kind.kind != "segmenter":
             ways[str(kind)] = normalised, {"whole": _straightforward(kind, normalised, size)}
             continue
-        segmenter, _ = segmenters[kind]
+        segmenter = segmenters[kind]
         stages: dict[str, Callable[[Any], Any]] = {"resize": segmenter.seen, "network": segmenter.network_alone}
         ways[str(kind)] = picture, {"whole": segmenter}
         ways[f"{kind}, stages"] = pixels, stages | {"classes": lambda logits: class_map(logits[0], frame)}
@@ -235,11 +250,13 @@ def _batches(segmenter: Segmenter, frame: Size, batches: Sequence[int]) -> dict[
     return best
 
 
-def _peak_of(kind: Kind, size: Size) -> int:
-    """Bytes that this process, one of its own, has at most when it loads a segmenter and uses it once."""
-    segmenter = _segmenter(kind, size)
+def _alone(kind: Kind, size: Size) -> dict[str, Any]:
+    """What this process, one of its own, takes to load a segmenter and use it once: seconds, and bytes at most."""
+    options, began = _options(kind, size), time.perf_counter()
+    segmenter = Segmenter(**options)
+    again = time.perf_counter() - began
     segmenter(np.zeros((2 * size[0], 2 * size[1], 3), np.uint8))
-    return int(peak(segmenter.device))
+    return {"load again": round(again, 2), "memory": int(peak(segmenter.device))}
 
 
 def _answers(kind: Kind, pictures: Pictures) -> dict[str, float]:
@@ -264,34 +281,3 @@ def _plain_maps(pictures: Pictures, size: Size) -> list[np.ndarray]:
     network = Plain(BiSeNetV2.load(shipped(pictures.dataset)), size).to(device)
     images = [dataset.load(number)[0] for number in range(pictures.tested or len(dataset))]
     return [network(torch.from_numpy(image.copy())[None].to(device))[0].cpu().numpy() for image in images]
-
-
-def layers(size: Size, device: torch.device) -> list[dict[str, Any]]:
-    """Every convolution of the network in PyTorch, not compiled: GFLOP, bytes that it reads and writes, milliseconds.
-
-    The best of five runs, on one image, batch normalisation folded, channels last.
-    """
-    network = FromPixels(folded(BiSeNetV2.load(SHIPPED_WEIGHTS))).to(device).to(memory_format=torch.channels_last)
-    found: dict[str, dict[str, Any]] = {}
-    moments: dict[str, list[Any]] = {}
-    clock = clock_of(device)
-
-    def before(name: str, module: nn.Module, inputs: Any) -> None:
-        moments[name] = [clock()]
-
-    def after(name: str, module: nn.Conv2d, inputs: tuple[Tensor], output: Tensor) -> None:
-        moments[name].append(clock())
-        flop = 2 * module.weight[0].numel() * output.numel()
-        moved = inputs[0].nbytes + module.weight.nbytes + output.nbytes
-        found.setdefault(name, {"layer": name, "gflop": flop / 1e9, "bytes": moved, "ms": math.inf})
-
-    for name, module in network.network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_pre_hook(functools.partial(before, name))
-            module.register_forward_hook(functools.partial(after, name))
-    with torch.inference_mode():
-        for _ in range(6):
-            network(torch.zeros(1, *size, 3, dtype=torch.uint8, device=device))
-            for name, line in found.items():
-                line["ms"] = round(min(line["ms"], 1000 * sum(between(moments[name]))), 4)
-    return list(found.values())
