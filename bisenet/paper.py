@@ -144,7 +144,7 @@ BASES = {
 }
 
 # Scales. "paper" is Section 5 of the paper, Training and Inference; "long" teaches enough to believe, in about an hour
-# a row on two CPU cores; "short" teaches within minutes; "smoke" only shows that everything runs. "short" was
+# a row on one CPU core; "short" teaches within minutes; "smoke" only shows that everything runs. "short" was
 # chosen for the embedded scenes, and "long" for CamVid, on images that no table is tested on
 # (`results/records/recipes.csv`). "long" of the embedded scenes is their "short" with more of everything; Cityscapes
 # has the same at four times the size, COCO-Stuff sizes of its own, and their recipes are untested.
