@@ -5,9 +5,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
+import torchvision
 
 from bisenet import paper
 from bisenet.data import baselines, open_dataset, streets
+from bisenet.data.streets.classes import SCORED
 from bisenet.evaluate import miou
 from bisenet.runs.plan import plan
 from bisenet.runs.store import published
@@ -97,3 +99,8 @@ def test_palette_gives_every_class_its_own_colour() -> None:
 def test_bad_arguments_say_what_was_got(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         streets.render(*arguments)
+
+
+def test_classes_are_those_of_cityscapes() -> None:
+    scored = [each for each in torchvision.datasets.Cityscapes.classes if not each.ignore_in_eval]
+    assert [(each.name, each.color) for each in scored] == list(SCORED)
