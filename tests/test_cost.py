@@ -28,18 +28,11 @@ def counted(row: Row) -> Cost:
     return variant_cost(ledger.network(row))
 
 
-@pytest.mark.parametrize("row", PRINTED, ids=lambda row: row.id)
-def test_gflops_are_the_printed_ones(row: Row) -> None:
-    if row.id in OFF:
-        assert row.gflops - counted(row).gflops == pytest.approx(OFF[row.id], abs=1e-4)
-    else:
-        assert f"{counted(row).gflops:.{row.gflops_decimals}f}" == f"{row.gflops:.{row.gflops_decimals}f}"
-
-
 def test_34_of_36_printed_figures_are_met_to_the_last_digit() -> None:
-    verdicts = {row.id: gflops_verdict(row, counted(row).gflops) for row in PRINTED}
-    assert len(verdicts) == 36
-    assert [id for id, verdict in verdicts.items() if verdict != "to the last digit"] == list(OFF)
+    here = {row.id: counted(row).gflops for row in PRINTED}
+    assert len(here) == 36
+    off = [row for row in PRINTED if gflops_verdict(row, here[row.id]) != "to the last digit"]
+    assert {row.id: row.gflops - here[row.id] for row in off} == pytest.approx(OFF, abs=1e-4)
     distinct = {dataclasses.replace(row.model, booster=()): row.id in OFF for row in PRINTED}
     assert (len(distinct), sum(distinct.values())) == (26, 2)
 
@@ -108,12 +101,14 @@ def test_plain_macs_are_those_of_an_independent_counter(seed: int) -> None:
 
 @pytest.mark.parametrize("row", {row.model: row for row in ROWS}.values(), ids=lambda row: row.id)
 def test_every_row_runs_forward_and_backward(row: Row) -> None:
-    model = BiSeNetV2(row.model)
-    outputs = model(torch.randn(2, 3, 64, 128))
+    """Without memory: this is of shapes and of what is connected."""
+    with torch.device("meta"):
+        model, images = BiSeNetV2(row.model), torch.empty(2, 3, 64, 128)
+    outputs = model(images)
     assert list(outputs) == ["head", *row.model.booster]
     sum(output.mean() for output in outputs.values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    assert model.eval()(torch.randn(1, 3, 64, 128)).shape == (1, 19, 64, 128)
+    assert model.eval()(images[:1]).shape == (1, 19, 64, 128)
 
 
 def test_by_hand() -> None:
