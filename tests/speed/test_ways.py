@@ -70,7 +70,7 @@ def test_openvino_tells_of_nearly_every_layer(record):
     assert timed > 0.98 * record["gflop"]
 
 
-def test_the_straightforward_way_is_the_network(record):
+def test_the_straightforward_way_is_the_network():
     network = BiSeNetV2.load(SHIPPED_WEIGHTS)
     frame = torch.randn(1, 3, 96, 160)
     with torch.inference_mode():
