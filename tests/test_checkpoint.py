@@ -12,6 +12,7 @@ from torch import nn
 
 from bisenet import paper
 from bisenet.checkpoint import Checkpoint, Fitted
+from bisenet.data import open_dataset
 from bisenet.execution import Execution
 from bisenet.files import read_safetensors
 from bisenet.model import BiSeNetV2, ModelConfig
@@ -104,3 +105,25 @@ def test_a_checkpoint_is_written_when_it_is_time_and_at_the_end(seconds, there, 
     training = dataclasses.replace(SMOKE, iterations=11, scales=(1.0,))
     fit(BiSeNetV2(DETAIL), Grey(), training, execution=execution, checkpoint=path, watch=watch)
     assert found == there and read_safetensors(path)[1]["iteration"] == 11
+
+
+def test_an_interrupted_sgd_ends_bit_for_bit_like_one_left_alone(tmp_path):
+    """AdamW is in test_train, in a process that is killed."""
+    scenes, path = open_dataset("streets", "train", size=(64, 128)), tmp_path / "c.safetensors"
+    execution = Execution("cpu", precision="32-true", workers=0, checkpoint_seconds=0)
+    training = dataclasses.replace(SMOKE, iterations=12)
+
+    def trained(**more):
+        torch.manual_seed(0)
+        model = BiSeNetV2(dataclasses.replace(DETAIL, num_classes=19))
+        losses = fit(model, scenes, training, execution=execution, **more).losses
+        return [torch.from_numpy(losses), *model.state_dict().values()]
+
+    def interrupt(progress):
+        if progress.done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(checkpoint=path, watch=interrupt)
+    assert read_safetensors(path)[1]["iteration"] == 10
+    assert all(map(torch.equal, trained(checkpoint=path), trained()))

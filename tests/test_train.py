@@ -31,6 +31,8 @@ SMOKE = dataclasses.replace(paper.recipe("streets", "smoke"), ohem=False)
 SCRIPTS = Path(__file__).parent / "scripts"
 HERE = Execution(accelerator="cpu", precision="32-true", workers=0)
 TRAIN = [sys.executable, "-m", "bisenet", "train", "--scale", "smoke", "--accelerator", "cpu", "--workers", "0"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run"]
+OFTEN = ["--set", "iterations=24", "--checkpoint-seconds", "0"]  # checkpoints, in a run that can be killed
 
 
 def environment(results: Path) -> dict[str, str]:
@@ -127,9 +129,8 @@ def test_batch_must_divide_by_devices_and_crop_must_fit():
         _ = dataclasses.replace(SMOKE, crop=(512, 512)).augmentation
 
 
-@pytest.mark.parametrize("optimizer", [["optimizer=sgd"], ["optimizer=adamw", "warmup=5", "lr=0.001"]])
-def test_killed_run_ends_like_an_uninterrupted_one(optimizer, tmp_path):
-    command = [*TRAIN, "--set", "iterations=30", *optimizer, "--checkpoint-seconds", "0"]
+def test_killed_run_ends_like_an_uninterrupted_one(tmp_path):
+    command = [*TRAIN, "--checkpoint-seconds", "0", "--set", "iterations=30", "optimizer=adamw", "warmup=5", "lr=0.001"]
     subprocess.run(command, env=environment(tmp_path / "whole"), check=True, capture_output=True)
     process = subprocess.Popen(command, env=environment(tmp_path / "killed"), stdout=subprocess.DEVNULL)
     while not (found := list(tmp_path.glob("killed/runs/*/checkpoint.safetensors"))):
@@ -156,36 +157,53 @@ def test_two_processes_asking_for_one_run_train_it_once(tmp_path):
     assert all("mIoU" in output for output in outputs)
 
 
-@pytest.mark.parametrize("ohem_keep", ["none", "0.1", "0.99"])  # no OHEM; the threshold decides; the share decides
-def test_two_processes_give_the_gradients_of_one(ohem_keep, tmp_path):
+def test_two_processes_give_the_gradients_of_one(tmp_path):
     """Same global batch, ignored pixels unevenly spread, batch normalisation on fixed statistics."""
-    script = SCRIPTS / "gradients.py"
-    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, launcher in (("one", [sys.executable]), ("two", several)):
-        command = [*launcher, script, tmp_path / name, ohem_keep]
+    kept = ("none", "0.1", "0.99")  # no OHEM; the threshold decides; the share decides
+    for name, launcher in (("one", [sys.executable]), ("two", [*LAUNCH, "--standalone", "--nproc-per-node", "2"])):
+        command = [*launcher, SCRIPTS / "gradients.py", tmp_path / name, *kept]
         subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
-    one, two = (read_safetensors(tmp_path / name)[0] for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5 * one[name].abs().max()), name
+    for keep in kept:
+        one, two = (read_safetensors(tmp_path / name / keep)[0] for name in ("one", "two"))
+        assert one.keys() == two.keys()
+        for name in one:
+            assert torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5 * one[name].abs().max()), (keep, name)
 
 
-@pytest.mark.parametrize("more", [[], ["--accumulation", "2", "--set", "batch=8"]])
-def test_train_command_under_torchrun(more, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    subprocess.run([*launcher, *TRAIN[2:], *more], env=environment(tmp_path), check=True, capture_output=True)
-    record = json.loads(next(tmp_path.glob("runs/*/record.json")).read_text())
+def train_with_two(results: Path, *more: str) -> Path:
+    """Two processes of one machine, by torchrun; gives the folder of their run."""
+    command = [*LAUNCH, "--standalone", "--nproc-per-node", "2", "-m", *TRAIN[2:], *more]
+    subprocess.run(command, env=environment(results), check=True, capture_output=True)
+    return next(results.glob("runs/*/record.json")).parent
+
+
+@pytest.fixture(scope="module")
+def run_of_two(tmp_path_factory) -> Path:
+    """Of two processes that are left alone."""
+    return train_with_two(tmp_path_factory.mktemp("two"), *OFTEN)
+
+
+def assert_trained_by_two(run: Path, accumulation: int) -> None:
+    record = json.loads((run / "record.json").read_text())
     assert record["processes"][0]["world_size"] == 2
-    assert record["processes"][0]["accumulation"] == (2 if more else 1)
+    assert record["processes"][0]["accumulation"] == accumulation
     assert np.isfinite(record["losses"]["loss"]).all()
     assert 0 < np.sum(record["confusion"]) <= 4 * 128 * 256  # each of the four test images counted once
-    path = next(tmp_path.glob("runs/*/weights.safetensors"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each process had: otherwise sums differ in their last bits
     try:
-        assert evaluate_file(path, TrainConfig(**record["training"]), "streets", None).tolist() == record["confusion"]
+        matrix = evaluate_file(run / "weights.safetensors", TrainConfig(**record["training"]), "streets", None)
     finally:
         torch.set_num_threads(threads)
+    assert matrix.tolist() == record["confusion"]
+
+
+def test_train_command_under_torchrun(run_of_two):
+    assert_trained_by_two(run_of_two, accumulation=1)
+
+
+def test_train_command_under_torchrun_with_batches_in_parts(tmp_path):
+    assert_trained_by_two(train_with_two(tmp_path, "--accumulation", "2", "--set", "batch=8"), accumulation=2)
 
 
 def nodes(folder: Path, *more: str, first: Callable[[], None] | None = None) -> list[subprocess.Popen[str]]:
@@ -193,7 +211,7 @@ def nodes(folder: Path, *more: str, first: Callable[[], None] | None = None) -> 
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    launcher = [*LAUNCH, "--nnodes", "2", "--nproc-per-node", "1"]
     launcher += ["--master-addr", "localhost", "--master-port", str(port), "--node-rank"]
     both = [([*launcher, str(n), "-m", *TRAIN[2:], *more], environment(folder / f"node{n}")) for n in range(2)]
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
@@ -203,12 +221,9 @@ def nodes(folder: Path, *more: str, first: Callable[[], None] | None = None) -> 
     ]
 
 
-def test_two_machines_without_a_common_disk(tmp_path):
+def test_two_machines_without_a_common_disk(run_of_two, tmp_path):
     """Killed, gone on with, and compared with two processes that were left alone."""
-    more = ["--set", "iterations=24", "--checkpoint-seconds", "0"]
-    alone = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    subprocess.run([*alone, *TRAIN[2:], *more], env=environment(tmp_path / "whole"), check=True, capture_output=True)
-    both = nodes(tmp_path, *more)
+    both = nodes(tmp_path, *OFTEN)
     while not list(tmp_path.glob("node0/runs/*/checkpoint.safetensors")):
         assert all(process.poll() is None for process in both), both[0].communicate()
         time.sleep(0.05)
@@ -216,15 +231,14 @@ def test_two_machines_without_a_common_disk(tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not list(tmp_path.glob("node*/runs/*/record.json"))
-    both = nodes(tmp_path, *more)
+    both = nodes(tmp_path, *OFTEN)
     said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    whole, parts = (
-        read_safetensors(next(tmp_path.glob(f"{name}/runs/*/weights.safetensors")))[0] for name in ("whole", "node0")
-    )
+    (weights,) = tmp_path.glob("node0/runs/*/weights.safetensors")
+    whole, parts = (read_safetensors(path)[0] for path in (run_of_two / weights.name, weights))
     assert all(torch.allclose(whole[name].float(), parts[name].float(), rtol=1e-5, atol=1e-6) for name in whole)
     assert not list(tmp_path.glob("node*/runs/*/checkpoint.safetensors"))
-    both = nodes(tmp_path, *more)  # the record of the first holds for the second
+    both = nodes(tmp_path, *OFTEN)  # the record of the first holds for the second
     assert "found, not trained again" in both[0].communicate(timeout=300)[0] and both[1].wait(300) == 0
 
 

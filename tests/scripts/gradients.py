@@ -1,7 +1,8 @@
-"""FILE OHEM_KEEP: the gradients of one step, summed over all processes, into a file."""
+"""FOLDER OHEM_KEEP...: the gradients of one step, summed over all processes, a file for each value."""
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -19,12 +20,16 @@ for module in model.modules():
         module.eval()
 images, labels = torch.randn(4, 3, 64, 96), torch.randint(0, 5, (4, 64, 96))
 labels[0] = 255
-config = dataclasses.replace(
-    paper.recipe("streets", "smoke"), ohem=sys.argv[2] != "none", ohem_keep=float(sys.argv[2].replace("none", "1"))
-)
 share = slice(fabric.global_rank * 4 // fabric.world_size, (fabric.global_rank + 1) * 4 // fabric.world_size)
 network = fabric.setup(model)
 assert not getattr(network._forward_module, "broadcast_buffers", False)  # of DDP, before each step
-fabric.backward(total_loss(network(images[share]), labels[share], config, fabric))
-if fabric.is_global_zero:
-    save_file({name: p.grad for name, p in model.named_parameters()}, sys.argv[1])
+folder, *values = sys.argv[1:]
+for keep in values:
+    config = dataclasses.replace(
+        paper.recipe("streets", "smoke"), ohem=keep != "none", ohem_keep=float(keep.replace("none", "1"))
+    )
+    network.zero_grad()
+    fabric.backward(total_loss(network(images[share]), labels[share], config, fabric))
+    if fabric.is_global_zero:
+        Path(folder).mkdir(exist_ok=True)
+        save_file({name: p.grad for name, p in model.named_parameters()}, Path(folder, keep))
