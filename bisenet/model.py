@@ -426,9 +426,7 @@ class BiSeNetV2(nn.Module):
         """The network of a file that `save` wrote, or of a name that is `shipped`, in `eval()`; else ValueError."""
         tensors, metadata = read_safetensors(shipped(path))
         try:
-            if "reading" not in (config := metadata["config"]):  # of the former network, without layers before the head
-                channels = dict.fromkeys(("head_channels", "wide_head_channels"), config.pop("head_channels"))
-                config["reading"] = dataclasses.replace(PAPER, refinement=0, **channels)
+            config = metadata["config"]
             classes, size = tuple(config.pop("classes", ())), config.pop("seen_at", None)
             model = cls(ModelConfig(**config))
             model.load_state_dict(tensors)

@@ -182,20 +182,12 @@ def test_a_reading_by_its_name_or_field_by_field() -> None:
         Reading(refinement=-1)
 
 
-def test_files_of_the_former_network_load_as_the_reading_that_they_were(tmp_path: Path) -> None:
-    """Before there were readings a file had C_t in its configuration, and no layers before the head."""
-    former = thin(reading=dataclasses.replace(THIN.reading, refinement=0))
-    config = {k: v for k, v in plain(former.config).items() if k not in ("reading", "mean", "std")}
-    path = tmp_path / "former.safetensors"
-    write_safetensors(path, former.state_dict(), {"config": {**config, "head_channels": 8}})
-    loaded = BiSeNetV2.load(path)
-    assert loaded.config.reading.refinement == 0 and loaded.config.head_channels == 8
-    with torch.no_grad():
-        assert torch.equal(loaded(IMAGES), former(IMAGES))
-    write_safetensors(path, former.state_dict(), {"config": {**config, "head_channels": 8, "width": 0.5}})
-    with pytest.raises(
-        ValueError, match=r"former\.safetensors is no network that this version .* size mismatch"
-    ) as error:
+@pytest.mark.parametrize(("changes", "reason"), [({"width": 0.5}, "size mismatch"), ({"depths": 1}, "'depths'")])
+def test_a_file_whose_configuration_is_of_another_network(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write_safetensors(path, thin().state_dict(), {"config": plain(THIN) | changes})
+    said = rf"other\.safetensors is no network that this version .* \(.*{reason}.*\); give a file that train"
+    with pytest.raises(ValueError, match=said) as error:
         BiSeNetV2.load(path)
     assert "\n" not in str(error.value)
 
