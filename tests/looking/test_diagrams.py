@@ -1,7 +1,9 @@
 """Table 1 and the architecture pictures: what they say is what the network has, and it can be read."""
 
 import dataclasses
+import functools
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,9 +45,18 @@ BEHIND = {  # what follows in the network and not in that table
 }
 
 
+@functools.cache
 def network(**changes: Any) -> BiSeNetV2:
     with torch.device("meta"):  # no numbers are needed
         return BiSeNetV2(dataclasses.replace(ModelConfig(), **changes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once() -> Iterator[None]:
+    """What is drawn of one network shares its trace, which drawing only reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(architecture, "trace", functools.cache(architecture.trace))
+        yield
 
 
 def texts(figure: Figure) -> list[str]:
