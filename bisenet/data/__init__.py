@@ -26,6 +26,7 @@ READERS: dict[str, Callable[[str, Path], FilePairs]] = {
     "cityscapes": Cityscapes,
     "camvid": CamVid,
     "cocostuff": CocoStuff,
+FOLDERS: dict[str, Path] = {}  # of your own data, by name: what was described there is read from there
 }
 DATASETS = {reader.info.name: reader.info for reader in (Streets, Cityscapes, CamVid, CocoStuff)}
 PROVIDED = tuple(DATASETS)
@@ -34,7 +35,7 @@ PROVIDED = tuple(DATASETS)
 def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
     """What a data set is: one of `DATASETS`, or your own (`bisenet.data.folder`), which then is one of them.
 
-    `root` as in `open_dataset`. ValueError for a name that is neither.
+    `root` as in `open_dataset`; that of your own data is remembered. ValueError for a name that is neither.
     """
     if name not in PROVIDED and (root or name not in DATASETS):
         place = _place(name, root)
@@ -42,6 +43,7 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
             lacks = f"{place / folder.CLASSES} is not there (a name a line)"
             if not place.is_dir():
                 lacks = f"{place} is {'a file' if place.exists() else 'not there'}; give its folder as --data-root"
+        FOLDERS[name] = place.absolute()
             raise ValueError(f"{unknown('dataset', name, PROVIDED)}; or your own: {lacks}")
         DATASETS[name] = folder.describe(name, place)
         READERS[name] = functools.partial(folder.Folder, DATASETS[name])
@@ -51,10 +53,10 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
 def open_dataset(name: str, split: str, *, root: str | Path | None = None, size: Size | None = None) -> PairDataset:
     """A data set by name and split; any other name is that of your own in `root` (`bisenet.data.folder`).
 
-    `root` is the folder with the files (default: `data/NAME` in the clone, without one in this folder); `size`,
-    (height, width), is that of rendered scenes (default: 512x1024). ValueError for an unknown name or split,
-    FileNotFoundError where files are missing; a split of which only some images are there is a warning, and is said in
-    `source`.
+    `root` is the folder with the files (default: of your own data the one that was last given; else `data/NAME` in the
+    clone, without one in this folder); `size`, (height, width), is that of rendered scenes (default: 512x1024).
+    ValueError for an unknown name or split, FileNotFoundError where files are missing; a split of which only some
+    images are there is a warning, and is said in `source`.
     """
     info = describe(name, root)
     choose(f"split of {name}", split, info.splits)
@@ -73,7 +75,7 @@ def files_of(name: str, split: str, root: str | Path | None = None) -> FilePairs
 
 
 def _place(name: str, root: str | Path | None) -> Path:
-    return Path(root).expanduser() if root else work_folder() / "data" / name
+    return Path(root).expanduser() if root else FOLDERS.get(name, work_folder() / "data" / name)
 
 
 def palette(num_classes: int) -> np.ndarray:

@@ -25,6 +25,10 @@ class Folder(FilePairs):
     def __init__(self, info: DatasetInfo, split: str, root: Path):
         self.info, self.described = info, " ".join(info.classes)
         self.pairs = [(path, _labels(root, path)) for path in _images(root, split)]
+        if not self.pairs:
+            ends = f"names of pictures end with {' '.join(PICTURES)}"
+            told = f"{root / 'images' / split}: no pictures ({ends})"
+            raise FileNotFoundError(f"{told}; put them there, or name the folder that has them as --data-root")
         self._check("images and labels in folders", split)
         if spare := {*files_in(root / "labels" / split, "*.png")} - {labels for _, labels in self.pairs}:
             more = f" (and {len(spare) - 1} more)" if len(spare) > 1 else ""

@@ -112,3 +112,12 @@ def test_a_folder_that_is_none(mine, capsys):
     (mine / "images" / "val").rename(mine / "images" / "validation")
     with pytest.raises(FileNotFoundError, match="images for train; there must be images/train and images/val"):
         describe("mine", mine)
+
+
+def test_the_folder_that_was_described_is_read_where_none_is_given(mine, monkeypatch):
+    assert len(open_dataset("mine", "train", root="MINE")) == 4
+    monkeypatch.chdir("/")
+    assert len(open_dataset("mine", "val")) == 2
+    shutil.rmtree(mine / "images" / "val")
+    with pytest.raises(FileNotFoundError, match=r"MINE/images/val: no pictures \(.*\.webp\); put them there, or name"):
+        open_dataset("mine", "val")
