@@ -11,6 +11,10 @@ import numpy as np
 
 from bisenet.dataset import DatasetInfo, Pair
 
+# Pictures that may keep their number of bytes when their pixels change: a fingerprint takes these bytes themselves. Of
+# other pictures the number tells enough, and reading all of them would take long.
+UNCOMPRESSED = (".bmp", ".ppm", ".tif", ".tiff")
+
 
 def distinct_colours(count: int) -> np.ndarray:
     """Colours (count, 3), uint8, far apart for neighbours: hues by the golden section, two brightnesses in turn."""
@@ -35,7 +39,8 @@ def needed(path: Path) -> str:
     """A label file that is not there, and what is there in its place."""
     if not path.parent.is_dir():
         return f"{path}; the folder {path.parent} is not there"
-    near = files_in(path.parent, f"{glob.escape(path.stem)}*")
+    alike = files_in(path.parent, f"{glob.escape(path.stem)}*")
+    near = [each for each in alike if not each.name[len(path.stem) :][:1].isalnum()]  # 10.png is no label of 1.jpg
     lossy = ", and JPEG has changed its ids" if near and near[0].suffix.lower() in (".jpg", ".jpeg") else ""
     return f"{path}; there is {near[0].name}{lossy}" if near else str(path)
 
@@ -58,11 +63,15 @@ class FilePairs:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the files: changes with a name, with the size of an image, with the content of a label file."""
+        """Of the files: changes with a name, with the size of an image file, with the content of a label file, and with
+        that of an image of a kind in `UNCOMPRESSED`.
+        """
         found = hashlib.sha256(self.described.encode())
         for image, labels in self.pairs:
             content = labels.read_bytes() if self.labelled else b""
             found.update(f"{image.name} {image.stat().st_size} {len(content)}\n".encode() + content)
+            if image.suffix.lower() in UNCOMPRESSED:
+                found.update(image.read_bytes())
         return found.hexdigest()[:12]
 
     def name(self, index: int) -> str:

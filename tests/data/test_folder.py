@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from bisenet.__main__ import main
-from bisenet.data import describe, open_dataset, streets
+from bisenet.data import describe, files_of, open_dataset, streets
+from bisenet.data.info import needed
 from bisenet.data.places import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "your_own_data.md").read_text()
@@ -121,3 +122,24 @@ def test_the_folder_that_was_described_is_read_where_none_is_given(mine, monkeyp
     shutil.rmtree(mine / "images" / "val")
     with pytest.raises(FileNotFoundError, match=r"MINE/images/val: no pictures \(.*\.webp\); put them there, or name"):
         open_dataset("mine", "val")
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".TIF", ".tiff"])
+def test_pixels_that_change_without_the_number_of_bytes_are_other_data(suffix, mine):
+    def size_and_fingerprint(value):
+        path = (mine / "images" / "train" / "0").with_suffix(suffix)
+        Image.new("RGB", (160, 96), (value, 0, 0)).save(path)
+        return path.stat().st_size, files_of("mine", "train", mine).fingerprint
+
+    (mine / "images" / "train" / "0.jpg").unlink()
+    describe("mine", mine)
+    (size, dark), (other, bright), (_, again) = map(size_and_fingerprint, (10, 200, 10))
+    assert size == other and dark == again != bright
+
+
+def test_the_labels_of_another_image_are_not_offered(tmp_path):
+    label = tmp_path / "1.png"
+    (tmp_path / "10.png").touch()
+    assert needed(label) == str(label)
+    (tmp_path / "1_mask.png").touch()
+    assert needed(label) == f"{label}; there is 1_mask.png"
