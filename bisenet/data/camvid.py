@@ -86,6 +86,7 @@ class CamVid(FilePairs):
         self._check(self.layout.name, split)
         if self.layout.kind == "codes":
             self.codes = _classes_of_codes(root / "codes.txt")
+            self.described = " ".join(map(str, self.codes))
 
     def _pairs(self, root: Path, part: str) -> list[tuple[Path, Path]]:
         layout = self.layout

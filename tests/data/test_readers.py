@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from bisenet.data import DATASETS, open_dataset
+from bisenet.data import DATASETS, files_of, open_dataset
 from bisenet.data.camvid import camvid_split
 from bisenet.data.pictures import read_ids, read_image
 
@@ -105,6 +105,9 @@ def test_layouts_of_kaggle_and_fastai(original: Path, tmp_path: Path) -> None:
             assert found.source.startswith(source) and len(found) == len(expected)
             for index in range(len(found)):
                 assert all(map(np.array_equal, found.load(index), expected.load(index)))
+    before, codes_file = files_of("camvid", "train", fastai).fingerprint, fastai / "codes.txt"
+    codes_file.write_text("\n".join(reversed(codes_file.read_text().split())))
+    assert files_of("camvid", "train", fastai).fingerprint != before  # other labels of the same files
     (fastai / "codes.txt").write_text("Sky\nMoon\n")
     with pytest.raises(ValueError, match=r"codes.txt: 'Moon' is none of CamVid's 32 classes"):
         open_dataset("camvid", "train", root=fastai)
