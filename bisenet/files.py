@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+FULL = "free some space, or name another place; what was there is kept"
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -22,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            raise OSError(f"cannot write {path} ({error.strerror}); free some space; what was there is kept") from error
+            raise OSError(f"cannot write {path} ({error.strerror}); {FULL}") from error
         raise
     finally:
         with contextlib.suppress(OSError):  # of a disk that cannot be written to
@@ -44,7 +46,7 @@ def write_safetensors(path: str | os.PathLike[str], tensors: dict[str, Tensor], 
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
     except SafetensorError as error:  # how a full disk arrives here
-        raise OSError(f"cannot write {path} ({error}); free some space; what was there is kept") from error
+        raise OSError(f"cannot write {path} ({error}); {FULL}") from error
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -172,7 +172,7 @@ def test_a_disk_that_is_too_small_or_becomes_full(
             print(error, flush=True)
 
     assert in_a_process(asked) == 0
-    assert "cannot write" in (said := capfd.readouterr().out) and "free some space" in said
+    assert "cannot write" in (said := capfd.readouterr().out) and "free some space, or name another place;" in said
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=8000))
     with pytest.raises(OSError, match=r"cache has 0.0 GB free, decoded camvid takes 0.0; make room there"):
         decoded(train(tutorial))
