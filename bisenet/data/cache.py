@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 from tqdm import tqdm
 
 from bisenet.data.info import FilePairs
 from bisenet.dataset import Pair, PairDataset
 from bisenet.files import replacing
+from bisenet.data.pictures import size_of
 
 COMPARED = 8  # pairs that are compared with their files before a training
 GB = 1e9
@@ -90,7 +90,7 @@ def _starts(sizes: np.ndarray) -> np.ndarray:
 
 def _write(dataset: FilePairs, path: Path) -> None:
     """One array of bytes: (height, width) of every image as int32, then of every pair the image and the labels."""
-    sizes = np.array([_size(image) for image, _ in dataset.pairs], "<i4")
+    sizes = np.array([size_of(image) for image, _ in dataset.pairs], "<i4")
     starts = _starts(sizes)
     for left in path.parent.glob(f"{path.name}.*.partial"):  # by a process that was killed
         left.unlink()
@@ -121,9 +121,3 @@ def _put(dataset: FilePairs, path: Path, index: int, size: np.ndarray, place: in
     with path.open("rb+") as file:  # and not by a map, where a full disk kills the process
         file.seek(place)
         file.writelines(np.ascontiguousarray(pixels).data for pixels in pair)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture, by its header."""
-    with Image.open(path) as picture:
-        return picture.height, picture.width

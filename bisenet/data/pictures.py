@@ -5,14 +5,17 @@ the time and to the same pixels; what is uncommon or broken is left to Pillow, w
 wrong.
 """
 
+import contextlib
 import math
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from bisenet.config import Size
 from bisenet.dataset import IGNORE, Pair
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # twice as many pixels are an error
@@ -125,10 +128,23 @@ def _new_decoder(colour_type: int) -> ImageDecoder:
 
 
 def _open(path: Path, upright: bool = False) -> Image.Image:
-    try:
+    with _told(path):
         picture = Image.open(path)
         picture.load()
         return ImageOps.exif_transpose(picture) if upright else picture
+
+
+def size_of(path: Path) -> Size:
+    """(height, width) of a picture file by its header; ValueError with the file's name if it cannot be read."""
+    with _told(path), Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Within, an error of Pillow becomes a ValueError that names the file and says what to do."""
+    try:
+        yield
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"{path}: it has more than {most:,} pixels; make it smaller, or cut it into parts") from error

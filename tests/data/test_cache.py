@@ -184,7 +184,11 @@ def test_a_disk_that_is_too_small_or_becomes_full(
 
 def test_a_broken_file_is_said_and_nothing_is_left(cache: Path, tutorial: Path) -> None:
     path = tutorial / "train" / "3.png"
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"3\.png: cannot be read as a picture"):
+    for content in (path.read_bytes()[:-30], b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"3\.png: cannot be read as a picture \(.*\); replace the file"):
+            decoded(train(tutorial))
+        assert not [*cache.glob("*.npy*")]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    with pytest.raises(ValueError, match=r"0\.png: it has more than 80 pixels; make it smaller"):
         decoded(train(tutorial))
-    assert not [*cache.glob("*.npy*")]
