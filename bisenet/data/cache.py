@@ -3,10 +3,12 @@
 Nobody gets one unasked, it is large: the training images of Cityscapes take 25 GB.
 """
 
+import contextlib
 import functools
 import os
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from bisenet.data.info import FilePairs
+from bisenet.data.pictures import size_of
 from bisenet.dataset import Pair, PairDataset
 from bisenet.files import replacing
-from bisenet.data.pictures import size_of
 
 COMPARED = 8  # pairs that are compared with their files before a training
+ABANDONED = 3600  # seconds since a file that is being written was changed, after which nobody writes it
 GB = 1e9
 
 
@@ -92,11 +95,10 @@ def _write(dataset: FilePairs, path: Path) -> None:
     """One array of bytes: (height, width) of every image as int32, then of every pair the image and the labels."""
     sizes = np.array([size_of(image) for image, _ in dataset.pairs], "<i4")
     starts = _starts(sizes)
-    for left in path.parent.glob(f"{path.name}.*.partial"):  # by a process that was killed
-        left.unlink()
+    others = _others(path)
     need, free = starts[-1] / GB, shutil.disk_usage(path.parent).free / GB
     if need > free:
-        place = f"{path.parent} has {free:.1f} GB free, decoded {dataset.info.name} takes {need:.1f}"
+        place = f"{path.parent} has {free:.1f} GB free, decoded {dataset.info.name} takes {need:.1f}{others}"
         raise OSError(f"{place}; make room there, set BISENET_CACHE to another folder, or unset it")
     print(f"{path}: written once, {need:.1f} GB of decoded pixels", flush=True)
     with replacing(path) as partial:
@@ -111,6 +113,21 @@ def _write(dataset: FilePairs, path: Path) -> None:
             list(tqdm(done, total=len(sizes), file=sys.stdout, disable=not sys.stdout.isatty()))
         with partial.open("rb+") as whole:
             os.fsync(whole.fileno())
+
+
+def _others(path: Path) -> str:
+    """Remove what killed writers of a file left an hour ago; returns what to say of one that may still be at work.
+
+    There can be one in spite of the lock: on some network drives each machine has locks of its own.
+    """
+    fresh = ""
+    for partial in path.parent.glob(f"{path.name}.*.partial"):
+        with contextlib.suppress(FileNotFoundError):  # it has become whole meanwhile
+            if time.time() - partial.stat().st_mtime > ABANDONED:
+                partial.unlink()
+            else:
+                fresh = f" ({partial.name} is of another writer; if none is at work, remove it)"
+    return fresh
 
 
 def _put(dataset: FilePairs, path: Path, index: int, size: np.ndarray, place: int) -> None:

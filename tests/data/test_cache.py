@@ -6,6 +6,7 @@ import pickle
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,9 +140,14 @@ def test_a_writer_that_is_killed_leaves_nothing_that_looks_whole(
     with monkeypatch.context() as patched:
         patched.setattr(CamVid, "load", killed)
         assert in_a_process(lambda: decoded(train(tutorial))) == -signal.SIGKILL
-    assert [path.suffix for path in cache.glob("camvid*.npy*")] == [".partial"]
+    (left,) = cache.glob("camvid*.npy*")
+    assert left.suffix == ".partial"
+    live = left.with_stem(f"{left.stem}0")  # of a writer on another machine
+    shutil.copy(left, live)
+    os.utime(left, (0, time.time() - 3700))
     assert_same(decoded(train(tutorial)), train(tutorial))
-    assert [path.suffix for path in cache.glob("camvid*.npy*")] == [".npy"]
+    (whole,) = cache.glob("camvid*.npy")
+    assert {*cache.glob("camvid*.npy*")} == {whole, live}
 
 
 def test_processes_that_ask_at_once_write_it_once(cache: Path, tutorial: Path, capfd: pytest.CaptureFixture) -> None:
@@ -176,13 +182,20 @@ def test_a_disk_that_is_too_small_or_becomes_full(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=8000))
     with pytest.raises(OSError, match=r"cache has 0.0 GB free, decoded camvid takes 0.0; make room there"):
         decoded(train(tutorial))
+    other = cache / f"camvid-{train(tutorial).fingerprint}.npy.1.partial"
+    other.touch()
+    with pytest.raises(OSError, match=r"\(camvid-\w+\.npy\.1\.partial is of another writer; .* make room there"):
+        decoded(train(tutorial))
+    other.unlink()
     assert not [*cache.glob("*.npy*")]
     monkeypatch.setenv("BISENET_CACHE", __file__)
     with pytest.raises(OSError, match=r"BISENET_CACHE is .*test_cache\.py, no folder \(File exists\); name"):
         decoded(train(tutorial))
 
 
-def test_a_broken_file_is_said_and_nothing_is_left(cache: Path, tutorial: Path) -> None:
+def test_a_broken_file_is_said_and_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tutorial: Path
+) -> None:
     path = tutorial / "train" / "3.png"
     for content in (path.read_bytes()[:-30], b""):
         path.write_bytes(content)
