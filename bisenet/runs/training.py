@@ -185,7 +185,8 @@ def _train(
     process["git"] = git_state()  # of the code that is running; the tree may change meanwhile
     memory.check(run.model, run.training, execution.accumulation, fabric)  # in all alike
     first_decides(fabric, lambda: look_at(sets, run.training))
-    shown = all_or_none(fabric, lambda: decoded(train_set))
+    whole = used_images(train_set, run.training.train_images) == len(train_set)  # a file has the pixels of all images
+    shown = all_or_none(fabric, lambda: decoded(train_set)) if whole else train_set
     model, initial = all_or_none(fabric, lambda: _beginning(run, weights))
     if initial and fabric.is_global_zero:
         print(f"{weights}: {initial}", flush=True)

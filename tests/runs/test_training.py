@@ -116,6 +116,10 @@ def test_decoded_pixels_in_a_file_change_nothing(tmp_path, monkeypatch):
         weights.append(yours().weights_path(run).read_bytes())
     assert weights[0] == weights[1]
     assert len([*(tmp_path / "cache").glob("camvid-*.npy")]) == 1
+    monkeypatch.setenv("BISENET_CACHE", str(tmp_path / "not asked for"))  # for a run of a few images
+    few = dataclasses.replace(run, training=dataclasses.replace(run.training, train_images=2, iterations=1))
+    find_or_train(few, data_root=tmp_path / "data", execution=HERE)
+    assert not (tmp_path / "not asked for").exists()
 
 
 def test_a_bad_label_met_by_a_worker_is_one_line(tmp_path, capsys):
