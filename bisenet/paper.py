@@ -156,10 +156,14 @@ RECIPES = {(line["dataset"], line["scale"]): TrainConfig(**_fields(TrainConfig, 
 
 
 def recipe(dataset: str, scale: str) -> TrainConfig:
-    """How a data set is trained at a scale; ValueError with near matches for unknown names."""
+    """How a data set is trained at a scale; ValueError with near matches for unknown names, or where there is none."""
     info = describe(dataset)
     choose("scale", scale, SCALES)
-    return RECIPES[dataset, scale] if info.size is None else _own_recipe(info, info.size, scale)
+    if info.size is not None:
+        return _own_recipe(info, info.size, scale)
+    if (dataset, scale) not in RECIPES:
+        raise ValueError(f"{dataset} has no recipe for the scale {scale!r}; add it to {TABLES_FOLDER / 'recipes.csv'}")
+    return RECIPES[dataset, scale]
 
 
 def _own_recipe(info: DatasetInfo, size: Size, scale: str) -> TrainConfig:

@@ -140,6 +140,12 @@ def test_every_recipe_can_start(dataset: str, scale: str) -> None:
     assert 1 <= config.iterations <= RECIPES[dataset, "paper"].iterations
 
 
+def test_a_data_set_without_a_recipe_is_told_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(RECIPES, ("camvid", "long"))
+    with pytest.raises(ValueError, match=r"camvid has no recipe for the scale 'long'; add it to .*recipes\.csv"):
+        recipe("camvid", "long")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

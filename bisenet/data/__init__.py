@@ -22,14 +22,11 @@ from bisenet.dataset import DatasetInfo, PairDataset
 
 __all__ = ["DATASETS", "describe", "open_dataset", "palette", "read_image"]
 
-READERS: dict[str, Callable[[str, Path], FilePairs]] = {
-    "cityscapes": Cityscapes,
-    "camvid": CamVid,
-    "cocostuff": CocoStuff,
-FOLDERS: dict[str, Path] = {}  # of your own data, by name: what was described there is read from there
-}
-DATASETS = {reader.info.name: reader.info for reader in (Streets, Cityscapes, CamVid, CocoStuff)}
+FILES = (Cityscapes, CamVid, CocoStuff)  # readers of files, to which one of yours is added
+READERS: dict[str, Callable[[str, Path], FilePairs]] = {reader.info.name: reader for reader in FILES}
+DATASETS = {reader.info.name: reader.info for reader in (Streets, *FILES)}
 PROVIDED = tuple(DATASETS)
+FOLDERS: dict[str, Path] = {}  # of your own data, by name: what was described there is read from there
 
 
 def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
@@ -43,10 +40,10 @@ def describe(name: str, root: str | Path | None = None) -> DatasetInfo:
             lacks = f"{place / folder.CLASSES} is not there (a name a line)"
             if not place.is_dir():
                 lacks = f"{place} is {'a file' if place.exists() else 'not there'}; give its folder as --data-root"
-        FOLDERS[name] = place.absolute()
             raise ValueError(f"{unknown('dataset', name, PROVIDED)}; or your own: {lacks}")
         DATASETS[name] = folder.describe(name, place)
         READERS[name] = functools.partial(folder.Folder, DATASETS[name])
+        FOLDERS[name] = place.absolute()
     return DATASETS[name]
 
 
@@ -79,9 +76,9 @@ def _place(name: str, root: str | Path | None) -> Path:
 
 
 def palette(num_classes: int) -> np.ndarray:
-    """Colours (num_classes, 3), uint8: of the data set with so many classes, or where there is none, distinct ones.
+    """Colours (num_classes, 3), uint8: of the first data set with so many classes, where there is none, distinct ones.
 
     19 classes are those of Cityscapes, 11 CamVid's, 171 COCO-Stuff's.
     """
-    known = {len(DATASETS[name].classes): DATASETS[name].palette for name in PROVIDED}
-    return known.get(num_classes, distinct_colours(num_classes))
+    known = (DATASETS[name].palette for name in PROVIDED if len(DATASETS[name].classes) == num_classes)
+    return next(known, distinct_colours(num_classes))

@@ -1,5 +1,6 @@
 """`python -m bisenet predict`: all kinds of files, what is said about bad ones, and that nothing half-written stays."""
 
+import dataclasses
 import itertools
 import sys
 from fractions import Fraction
@@ -301,7 +302,10 @@ def test_an_error_of_the_writer_is_not_waited_for():
     assert names("out") == []
 
 
-def test_palettes():
+def test_palettes(monkeypatch):
+    """Another data set of 11 classes, which comes later, changes no colours of those that are there."""
+    monkeypatch.setitem(DATASETS, "later", dataclasses.replace(DATASETS["camvid"], palette=np.zeros((11, 3), np.uint8)))
+    monkeypatch.setattr("bisenet.data.PROVIDED", ("streets", "cityscapes", "camvid", "cocostuff", "later"))
     for name in ("cityscapes", "streets", "camvid", "cocostuff"):
         assert np.array_equal(palette(len(DATASETS[name].classes)), DATASETS[name].palette)
     assert len(np.unique(palette(7), axis=0)) == 7
