@@ -255,7 +255,9 @@ def test_a_missing_package_is_named(monkeypatch):
 def fake_record(milliseconds):
     timings = [Timing(5, value, 0.9 * value, 1.2 * value) for value in milliseconds]
     entries = zip(NETWORKS, timings, strict=True)
-    return {"networks": {network.name: {"timing": dataclasses.asdict(timing)} for network, timing in entries}}
+    process = {"peak": {"gflops": 200.0}}
+    found = {network.name: {"timing": dataclasses.asdict(timing), "process": process} for network, timing in entries}
+    return {"networks": found}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,9 @@ def test_ratios_say_what_is_not_run():
 
 def test_another_network_beside_the_paper_s():
     faster, slower = fake_record([10.0] * 17), fake_record([10.0] + [20.0] * 16)
-    told = timings.sentence({"a": faster, "b": slower, "c": {"networks": {}}})
+    apart = fake_record([10.0] * 17)
+    apart["networks"]["Fast-SCNN"]["process"] = {"peak": {"gflops": 180.0}}  # timed by another process
+    told = timings.sentence({"a": faster, "b": slower, "c": {"networks": {}}, "d": apart})
     assert told == "Fast-SCNN has so many times the frames a second of BiSeNetV2: 1.00 (a); 0.50 (b)"
     assert timings.sentence({}) == "Fast-SCNN, BiSeNetV2: not run"
 
