@@ -146,7 +146,7 @@ def roofline(record: Mapping[str, Any]) -> Figure:
     moved = np.array([layer["bytes"] for layer in layers]) / 1e9
     gflop, ms = (np.array([layer[of] for layer in layers]) for of in ("gflop", key))
     reach = np.geomspace(0.5 * (gflop / moved).min(), 2 * (gflop / moved).max(), 100)
-    for top in record.get("peaks", {"fp32": record["peak"]}).values():
+    for top in record["peaks"].values():
         axes.plot(reach, np.minimum(top["gflops"], reach * top["gigabytes"]), color="black")
     detail = np.array([layer["layer"].startswith("detail") for layer in layers])
     for label, chosen, colour in (("Detail Branch", detail, "tab:blue"), ("the rest", ~detail, "tab:orange")):

@@ -151,7 +151,7 @@ def our_ways(record: Mapping[str, Any]) -> pd.DataFrame:
 def _line(way: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
     whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
     network = stages.get("network", math.nan)
-    peak = record.get("peaks", {"fp32": record["peak"]}).get(way["precision"], {"gflops": math.nan})  # older: of fp32
+    peak = record["peaks"].get(way["precision"], {"gflops": math.nan})
     share = 100_000 * record["gflop"] / network / peak["gflops"]
     numbers = {
         **{f"{name} ms": stages.get(name, math.nan) for name in STAGES},
@@ -222,9 +222,8 @@ def _miou(way: Mapping[str, Any], dataset: str) -> float:
 
 
 def _answers(way: Mapping[str, Any], dataset: str) -> Mapping[str, Any]:
-    """`miou` and `same` of a way on a data set; older records have those of the scenes beside the rest."""
-    older = way if dataset == "streets" else {}
-    return dict(way["answers"].get(dataset, {})) if "answers" in way else older
+    """`miou` and `same` of a way on a data set."""
+    return dict(way.get("answers", {}).get(dataset, {}))
 
 
 def _met(goal: str, reached: float) -> str:

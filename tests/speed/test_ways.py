@@ -98,7 +98,8 @@ def fake(ours, network, default, eager, openvino):
         way("straightforward coincheung", "openvino", 1.4 * ours),
     ]
     names = {f"{of['kind']}, {of['engine']}, fp32": of for of in found}
-    return {"ways": names, "peak": {"gflops": 200.0}, "gflop": 20.0, "int8_instructions": True, "start": start}
+    peaks = {"fp32": {"gflops": 200.0}}
+    return {"ways": names, "peaks": peaks, "gflop": 20.0, "int8_instructions": True, "start": start}
 
 
 def add_openvino(record, precision, ms, **miou):
