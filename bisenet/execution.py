@@ -20,8 +20,7 @@ from torch.overrides import TorchFunctionMode
 from bisenet.config import cpu_computes_in_bf16
 
 MOST_WORKERS = 16  # for a device, if nobody says otherwise
-# glibc, malloc.h
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc, malloc.h
 
 
 def keep_freed_memory(_: int = 0) -> None:
@@ -31,6 +30,16 @@ def keep_freed_memory(_: int = 0) -> None:
         libc = ctypes.CDLL(None)
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
             libc.mallopt(parameter, value)
+
+
+def at_a_time() -> int:
+    """How many runs share this machine (`bisenet.runs.many`)."""
+    return int(os.environ.get("BISENET_AT_A_TIME", 1))
+
+
+def cores() -> int:
+    """How many this process may use: on a cluster or in a container often fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 T = TypeVar("T")
@@ -116,8 +125,8 @@ class Execution:
             return self.workers
         if self.resolved_accelerator == "cpu":
             return 1
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", self.devices)) - 1), MOST_WORKERS)
+        devices = at_a_time() * int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
+        return min(max(1, cores() // devices - 1), MOST_WORKERS)
 
 
 def data_parallel() -> DDPStrategy:

@@ -22,7 +22,7 @@ from traitlets import default
 from bisenet import paper
 from bisenet.config import choose, plain
 from bisenet.data.places import CLONED, NOTEBOOKS, check_writable, work_folder
-from bisenet.execution import Execution
+from bisenet.execution import Execution, cores
 from bisenet.files import write_text
 from bisenet.notebook.shared import Parameters
 from bisenet.runs.forecast import Forecast, forecast_runs
@@ -86,16 +86,15 @@ def places(parameters: Parameters, execution: Execution) -> list[str]:
     """
     if execution.several:
         return [""]
-    cores = os.cpu_count() or 1
     if execution.resolved_accelerator == "cpu":
-        return [""] * (min(4, cores) if parameters.scale in SMALL else 1)
+        return [""] * (min(4, cores()) if parameters.scale in SMALL else 1)
     if execution.resolved_accelerator not in ("cuda", "gpu"):
         return [""]
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     devices = shown.split(",")[:count] if shown else [str(number) for number in range(count)]
     reading = execution.workers if execution.workers >= 0 else 1  # at the least
-    together = min(4, max(1, cores // (len(devices) * (1 + reading)))) if parameters.scale in SMALL else 1
+    together = min(4, max(1, cores() // (len(devices) * (1 + reading)))) if parameters.scale in SMALL else 1
     return devices * together
 
 

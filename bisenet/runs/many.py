@@ -1,7 +1,6 @@
 """Many runs: those that tables need, found or trained, one after the other or several at a time."""
 
 import contextlib
-import dataclasses
 import os
 import queue
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 from bisenet import paper
 from bisenet.config import plain
-from bisenet.execution import Execution
+from bisenet.execution import Execution, cores
 from bisenet.files import write_json
 from bisenet.runs.plan import Run, plan
 from bisenet.runs.record import Record
@@ -83,8 +82,6 @@ def train_side_by_side(runs: list[Run], places: Sequence[str], data_root: str, e
             free.put(place)
         return f"{run.name}: {outcome} ({time.monotonic() - began:.0f} s)"
 
-    of_all = dataclasses.replace(execution, devices=execution.devices * len(places))  # they share the cores
-    execution = dataclasses.replace(execution, workers=of_all.resolved_workers)
     print(f"training {len(runs)} runs, {len(places)} at a time", flush=True)
     pool = ThreadPoolExecutor(len(places))
     try:
@@ -96,7 +93,8 @@ def train_side_by_side(runs: list[Run], places: Sequence[str], data_root: str, e
 
 def _in_a_process(run: Run, place: str, at_a_time: int, data_root: str, execution: Execution) -> str:
     """Train a run in a process of its own; returns "trained", or the last line of what it said."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_a_time))}
+    threads = max(1, cores() // (at_a_time * execution.devices))
+    environment = {**os.environ, "BISENET_AT_A_TIME": str(at_a_time), "OMP_NUM_THREADS": str(threads)}
     if place:
         environment["CUDA_VISIBLE_DEVICES"] = place
     with tempfile.TemporaryDirectory() as folder, _lifeline() as held:

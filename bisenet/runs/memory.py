@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from bisenet.execution import Execution
+from bisenet.execution import Execution, at_a_time
 from bisenet.model import BiSeNetV2, ModelConfig
 from bisenet.train import TrainConfig, prepare, step
 
@@ -141,14 +141,15 @@ def workers_within(training: TrainConfig, fabric: Fabric, execution: Execution) 
     sample = 4 * math.prod(training.input_size)  # three bytes of image and one of label a pixel
     machines = getattr(fabric.strategy, "num_nodes", 1)  # the processes of each share its memory
     batch, place = sample * (training.batch // machines), os.statvfs(SHARED)
-    has = place.f_bavail * place.f_frsize
+    has = min(place.f_bavail, place.f_blocks // at_a_time()) * place.f_frsize  # others may be about to take theirs
     if execution.workers < 0:
         workers = max(1, min(workers, (has // batch - 1) // AHEAD))
     need = (AHEAD * workers + 1) * batch
     if need > has:
+        share = f"free, or for each of {at_a_time()} runs" if at_a_time() > 1 else "free"
         raise OSError(
-            f"{SHARED} has {has / 2**20:.0f} MiB free, {workers} reading processes need about {need / 2**20:.0f}; give "
-            "the container more (docker: --shm-size=1g), or read in the training process itself: --workers 0"
+            f"{SHARED} has {has / 2**20:.0f} MiB {share}, {workers} reading processes need about {need / 2**20:.0f}; "
+            "give the container more (docker: --shm-size=1g), or read in the training process itself: --workers 0"
         )
     return workers
 

@@ -180,6 +180,10 @@ def test_shared_memory_as_containers_have_it(monkeypatch, results, capsys):
     assert memory.workers_within(dataclasses.replace(training, batch=4), fabric, Execution()) == 3  # 56 of 64 MiB
     with pytest.raises(OSError, match="1 reading processes need about 96"):
         memory.workers_within(training, fabric, Execution())
+    monkeypatch.setenv("BISENET_AT_A_TIME", "4")  # of which none has taken its share yet
+    assert memory.workers_within(dataclasses.replace(training, batch=2), fabric, Execution()) == 1  # 12 of 16 MiB
+    with pytest.raises(OSError, match="has 16 MiB free, or for each of 4 runs, 1 reading processes need about 24"):
+        memory.workers_within(dataclasses.replace(training, batch=4), fabric, Execution())
 
 
 def test_too_little_memory_is_said_before_the_first_step(monkeypatch, results, capsys):
