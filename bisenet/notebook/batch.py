@@ -143,7 +143,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
     print(f"{parameters.setting}: {cost}", flush=True)
     at_a_time = places(parameters, execution)
     if missing and (len(at_a_time) > 1 or execution != Execution()):
-        longest_first = sorted(missing, key=lambda run: -cost.seconds[run.name])
+        longest_first = sorted(missing, key=lambda run: -cost.seconds.get(run.name, 0.0))  # unless recorded meanwhile
         train_side_by_side(longest_first, at_a_time, parameters.data_root, execution)
     failed = []
     for path in paths:

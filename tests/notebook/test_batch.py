@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 
 from bisenet.data.places import NOTEBOOKS
 from bisenet.evaluate import miou
+from bisenet.execution import Execution
 from bisenet.notebook import batch
 from bisenet.notebook.shared import Parameters
+from bisenet.runs.plan import Run
 from bisenet.runs.store import output_folder
 
 pytestmark = pytest.mark.usefixtures("results")
@@ -70,6 +73,15 @@ def test_batch_refuses_unknown_parameters_and_goes_on_after_a_failure(results, c
     with pytest.raises(batch.NotebooksFailedError, match="failed: b_runs"):
         batch.reproduce([notebook(second, ("parameters", "dataset = 0\nscale = 0"))], parameters)
     assert "unknown parameter 'seeds'" in capsys.readouterr().out
+
+
+def test_runs_that_another_process_records_while_the_cost_is_found(monkeypatch):
+    given: list[Run] = []
+    monkeypatch.setattr(batch, "forecast", lambda *_: SimpleNamespace(seconds={}))
+    monkeypatch.setattr(batch, "train_side_by_side", lambda runs, *_: given.extend(runs))
+    monkeypatch.setattr(batch, "execute", lambda *_: "")
+    batch.reproduce([NOTEBOOKS / "table_7_cityscapes.ipynb"], Parameters(), Execution("cpu", workers=0))
+    assert len(given) == 2  # which find the records
 
 
 def test_reproduce_where_the_locale_knows_ascii_only(results):
