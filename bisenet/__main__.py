@@ -38,6 +38,7 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without our lines of code
     warnings.filterwarnings("ignore", "The `srun` command is available")  # of Lightning, wherever a cluster is near
+    code = 0
     try:
         take_part(arguments)
         if reason := unused_gpu():
@@ -47,11 +48,11 @@ def main(words: list[str] | None = None) -> int:
         arguments.run(arguments)
     except BrokenPipeError:  # what reads the output, such as head, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+        code = 141
     except Exception as error:
         if message := _message(error):
             print(f"{PROGRAM} {arguments.command}: {message}", file=sys.stderr)
-        return 1
+        code = 1
     except KeyboardInterrupt:
         trains = arguments.command in ("train", "reproduce")
         going_on = ", training goes on from the last checkpoint" if trains else ""
@@ -59,8 +60,9 @@ def main(words: list[str] | None = None) -> int:
 
         if first_to_tell():
             print(f"\ninterrupted; what is done is kept{going_on}", file=sys.stderr)
-        return 130
-    return 0
+        code = 130
+    together = sys.modules.get("bisenet.runs.together")  # not loaded where nothing was trained
+    return together.leave(code) if code and together else code
 
 
 def _message(error: Exception) -> str:

@@ -43,6 +43,7 @@ def cores() -> int:
 
 
 T = TypeVar("T")
+STARTED: list[list[Any]] = []  # processes that Fabric started from this one, `bisenet.runs.together.leave`
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -96,6 +97,7 @@ class Execution:
     def _launched(self, **how: Any) -> Fabric:
         torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32, in training and in evaluation
         fabric = Fabric(accelerator=self.resolved_accelerator, precision=self.resolved_precision, **how)
+        STARTED.append(getattr(fabric.strategy.launcher, "procs", []))
         fabric.launch()
         return fabric
 

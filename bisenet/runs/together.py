@@ -3,8 +3,12 @@
 They may be on machines without a common disk: none may decide by its own files.
 """
 
+import contextlib
 import datetime
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,11 +16,12 @@ from typing import TypeVar
 import torch
 from lightning_fabric import Fabric
 
-from bisenet.execution import SaidByFirstError, first_decides
+from bisenet.execution import STARTED, SaidByFirstError, first_decides
 from bisenet.files import replacing
 from bisenet.runs.errors import MENDABLE, told
 
 T = TypeVar("T")
+PATIENCE = 5  # seconds
 
 
 def all_or_none(fabric: Fabric, act: Callable[[], T]) -> T:
@@ -54,6 +59,32 @@ def first_to_tell() -> bool:
         return store.add(f"bisenet told {attempt}", 1) == 1
     except RuntimeError:  # it was kept by the first process, which has ended, and told why
         return False
+
+
+def leave(code: int) -> int:
+    """After an error: the code, to be returned; one of several processes ends here, with that code.
+
+    It ends at once, since in an orderly end NCCL waits for the others. Those that it started may wait for it without
+    end: they have `PATIENCE` seconds to tell errors of their own, and are killed.
+    """
+    others = [process for started in STARTED for process in started]
+    grouped = torch.distributed.is_initialized()
+    if not (others or grouped):
+        return code
+    for started in STARTED:
+        started.clear()  # in which Fabric looks, to kill this process too if one has failed
+    if grouped and torch.distributed.get_rank():
+        time.sleep(1)  # the first may be about to tell of it, and Fabric would kill it
+    until = time.monotonic() + PATIENCE
+    for process in others:
+        try:
+            process.wait(until - time.monotonic())
+        except subprocess.TimeoutExpired:
+            process.kill()
+    with contextlib.suppress(OSError):  # nobody may read any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def share_file(fabric: Fabric, path: Path) -> None:

@@ -268,7 +268,8 @@ def _record(
 def _tested(training: TrainConfig, model: BiSeNetV2, test_set: PairDataset, fabric: Fabric) -> Tensor:
     """Two confusion matrices (2, K, K), near boundaries and elsewhere, of all devices; each tests its share."""
     share = range(fabric.global_rank, used_images(test_set, training.test_images), fabric.world_size)
-    counted = evaluate_by_place(model, test_set, training.test_size, fabric.device, share, training.protocol)
+    how = (training.test_size, fabric.device, share, training.protocol)
+    counted = all_or_none(fabric, lambda: evaluate_by_place(model, test_set, *how))
     return cast(Tensor, fabric.all_reduce(counted, reduce_op="sum"))
 
 

@@ -11,7 +11,7 @@ from bisenet.data import describe
 from bisenet.execution import Execution, SaidByFirstError
 from bisenet.runs.errors import told
 from bisenet.runs.plan import Run
-from bisenet.runs.together import first_to_tell
+from bisenet.runs.together import first_to_tell, leave
 from bisenet.runs.training import find_or_train, print_progress
 
 
@@ -30,13 +30,13 @@ def main(path: str) -> int:
         run, data_root = Run.of_json(given["run"]), given["data_root"] or None
         describe(run.dataset, data_root)
         find_or_train(run, data_root=data_root, execution=execution, watch=print_progress, wait=False)
+        return 0
     except SaidByFirstError:
-        return 1
+        pass
     except Exception as error:
         if first_to_tell():
             print(told(error), file=sys.stderr)
-        return 1
-    return 0
+    return leave(1)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,17 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from bisenet import paper
 from bisenet.__main__ import main
 from bisenet.data import miniature
+from bisenet.execution import SaidByFirstError
+from bisenet.runs import training
 from bisenet.runs.record import Record
 
 TRAIN = ["train", "--row", "table_2.detail", "--scale", "smoke", "--accelerator", "cpu", "--workers", "0"]
@@ -28,9 +34,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **changes, "OMP_NUM_THREADS": "1"}
 
 
-def said(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+def said(command: list[str], environment: dict[str, str], timeout: int = 500) -> tuple[int, list[str]]:
     """The exit code, and the lines of both outputs as one, but those of torchrun itself."""
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 500}
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": timeout}
     done = subprocess.run(command, env=environment, **how)
     return done.returncode, [line for line in done.stdout.splitlines() if line.strip()]
 
@@ -85,6 +91,45 @@ def test_an_error_of_two_processes_is_told_once(
     code, lines = said([*launcher, *words], environment)
     told = [line for line in lines if line.startswith("python -m bisenet")]
     assert code == 1 and len(told) == 1 and message in told[0], lines
+
+
+# The first of two processes fails alone, and the other waits for it as with NCCL, which does not notice.
+FIRST_FAILS = """
+import sys, time
+import torch
+from bisenet.__main__ import main
+from bisenet.runs import memory
+
+def check(model, training, accumulation, fabric):
+    if fabric.is_global_zero:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    time.sleep(200)
+
+memory.check = check
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_error_of_the_first_process_alone_ends_both(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text(FIRST_FAILS)
+    command = [sys.executable, str(tmp_path / "alone.py"), *TRAIN, "--devices", "2"]
+    code, lines = said(command, environment, timeout=120)  # until nobody can say anything any more
+    told = [line for line in lines if line.startswith("python -m bisenet")]
+    assert code == 1 and len(told) == 1 and "train: out of memory (CUDA out of memory)" in told[0], lines
+
+
+def test_a_process_does_not_count_where_another_cannot_read_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two could not; the second would wait for its counts."""
+
+    def gather(errors: list[Exception | None], own: Exception | None) -> None:
+        errors[:] = [ValueError("0.png: label id 77"), own]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    monkeypatch.setattr(training, "evaluate_by_place", lambda *_: torch.zeros(2, 19, 19))
+    second: Any = SimpleNamespace(global_rank=1, world_size=2, is_global_zero=False, device=torch.device("cpu"))
+    nothing: Any = []
+    with pytest.raises(SaidByFirstError):
+        training._tested(paper.recipe("streets", "smoke"), nothing, nothing, second)
 
 
 def test_a_command_that_one_process_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
