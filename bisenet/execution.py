@@ -80,11 +80,14 @@ class Execution:
     def fabric(self) -> Fabric:
         """Fabric with these settings, launched; under `torchrun` its numbers of devices and nodes count.
 
-        ValueError if other processes take part than were asked for, as where Slurm starts one task for two devices.
+        ValueError if fewer GPUs are seen or other processes take part than were asked for, as in one task of Slurm.
         """
         if not self.several:  # tasks of Slurm are no group then
             return self._launched(devices=1, strategy=self.strategy, plugins=LightningEnvironment())
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
+        if self.resolved_accelerator in ("cuda", "gpu") and devices > (seen := torch.cuda.device_count()):
+            asked = f"asked for {devices} devices, this process sees {seen} GPUs; under Slurm each task must see all"
+            raise ValueError(f"{asked} of a machine: --gres=gpu:{devices}, without --gpus-per-task")
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))  # Fabric insists, `srun --ntasks` does not set it
         strategy = data_parallel() if self.strategy in ("auto", "ddp") else self.strategy

@@ -29,6 +29,14 @@ def test_float16_is_refused_on_a_cpu():
         Execution("cpu", precision="16-mixed").fabric()
 
 
+def test_more_devices_than_a_process_sees(monkeypatch):
+    """As in a task of Slurm with a GPU of its own; Fabric says it in two lines, with no way out."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    told = "asked for 4 devices, this process sees 1 GPUs; under Slurm .*: --gres=gpu:4, without --gpus-per-task"
+    with pytest.raises(ValueError, match=told):
+        Execution("cuda", devices=4).fabric()
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_on_a_gpu_channels_are_last_where_tensor_cores_compute(precision):
     plugin = Precision() if precision == "32-true" else MixedPrecision(precision, "cuda")
