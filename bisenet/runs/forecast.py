@@ -6,6 +6,7 @@ they keep up.
 """
 
 import dataclasses
+import heapq
 import time
 from collections.abc import Callable
 
@@ -38,11 +39,15 @@ class Forecast:
     memory: dict[str, float]
     overhead: float  # seconds beside the runs: notebooks, processes, and the forecast itself
     device: str
-    devices: int
+    devices: int = 1  # that train one run together
+    processes: int = 1  # runs at a time
 
     @property
     def hours(self) -> float:
-        return (sum(self.seconds.values()) / self.devices + self.overhead) / 3600
+        busy = [0.0] * self.processes  # for how long, until all runs are done, the longest of which begins first
+        for seconds in sorted(self.seconds.values(), reverse=True):
+            heapq.heapreplace(busy, busy[0] + seconds / self.devices)
+        return (max(busy) + self.overhead) / 3600
 
     def __str__(self) -> str:
         line = f"{len(self.runs)} distinct runs, {self.recorded} recorded, {len(self.seconds)} to train"
@@ -51,7 +56,8 @@ class Forecast:
         if not self.seconds:
             return line
         widest = max(self.memory, key=lambda name: self.memory[name])
-        many = f"{self.devices} times " if self.devices > 1 else ""
+        number = self.devices * self.processes
+        many = f"{number} times " if number > 1 else ""
         line += f"; if the data keep up about {_duration(self.hours)} on {many}{self.device}"
         return f"{line}; about {self.memory[widest] / 2**30:.1f} GiB for a step of {widest}"
 
@@ -84,13 +90,13 @@ def forecast_runs(
     began = time.perf_counter()
     missing = [run for run in runs if not yours().find(run)]
     able = [run for run in missing if not lacks(run)]
-    fabric, parts = execution.alone(), execution.devices * execution.num_nodes * execution.accumulation
+    devices = execution.devices * execution.num_nodes
+    fabric, parts = execution.alone(), devices * execution.accumulation
     timings = {key: _timed(run, fabric, parts) for key, run in {_kind(run): run for run in able}.items()}
     let_go(fabric.device)
     described = describe_device(fabric.device)
     device = described.get("gpu") or f"{described['cpu']}, {torch.get_num_threads()} threads"
     how = "" if all(timing.whole for timing in timings.values()) else ", timed at fewer pixels"
-    devices = execution.devices * execution.num_nodes
     starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
     overhead = starts * start() + reading + time.perf_counter() - began if able else 0.0
     return Forecast(
@@ -101,7 +107,8 @@ def forecast_runs(
         memory={run.name: timings[_kind(run)].memory for run in able},
         overhead=overhead,
         device=f"{device}, {execution.resolved_precision}{how}",
-        devices=devices * processes,
+        devices=devices,
+        processes=processes,
     )
 
 

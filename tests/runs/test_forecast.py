@@ -35,6 +35,21 @@ def test_forecast_divides_time_by_devices_and_names_the_widest():
     assert str(cost) == f"{said}; about 3.0 GiB for a step of b"
 
 
+@pytest.mark.parametrize(
+    ("hours", "devices", "processes", "expected"),
+    [
+        ([30, 30], 1, 8, 30),  # six of eight GPUs have nothing to do
+        ([30, 30], 8, 1, 7.5),  # all of them train one run, then the other
+        ([2, 3, 2, 2], 1, 2, 5),  # 3 + 2 and 2 + 2
+        ([4, 4, 4], 2, 2, 4),  # two pairs of GPUs: two hours for two runs, two for the third
+        ([], 1, 2, 0),
+    ],
+)
+def test_a_run_takes_its_time_however_many_places_are_free(hours, devices, processes, expected):
+    seconds = {str(number): 3600.0 * each for number, each in enumerate(hours)}
+    assert Forecast([], 0, 0, seconds, {}, 0.0, "GPU", devices, processes).hours == pytest.approx(expected)
+
+
 def test_networks_are_let_go_before_the_next_is_timed_and_smaller_steps_are_said(monkeypatch):
     made, attempt = [], forecast.attempt
 
