@@ -1,5 +1,8 @@
 """A reproduction as a workflow of Snakemake, for clusters: its plan is made here, its rules are in `Snakefile`."""
 
+import dataclasses
+import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,38 +15,48 @@ from bisenet.files import write_json
 from bisenet.notebook.batch import SMALL, needed_by, with_absolute_paths
 from bisenet.notebook.shared import Parameters
 from bisenet.runs.plan import Run
-from bisenet.runs.store import output_folder, results_folder, yours
+from bisenet.runs.store import output_folder, results_folder, run_folder, yours
 from bisenet.runs.training import datasets, lacks, look_at
 
 # Records and notebooks are always whole and trainings lock each other out, so Snakemake need not doubt a file nor lock
 # the folder, in which several workflows may run. A disk that machines share may show a file late.
 SETTINGS = ["--keep-going", "--retries", "3", "--ignore-incomplete", "--nolock", "--latency-wait", "60"]
 SETTINGS += ["--rerun-triggers", "mtime", "params", "--scheduler", "greedy"]
+CUDA = ("cuda", "gpu")  # as Fabric calls it
 CORES_OF_A_GPU = 8  # of which all but one read, if nobody says otherwise
 
 
 def command(paths: list[Path], parameters: Parameters, execution: Execution, words: list[str]) -> list[str]:
-    """Write the plan and return what starts it: Snakemake, with `words` for it, on all cores if there are none.
+    """Write the plan and return what starts it: Snakemake, with `words` for it.
 
+    Without any it is on all cores of this machine, and where it trains with CUDA on its first GPU, one job at a time.
     ValueError for an execution on several devices: a job has one.
     """
     if execution.several:
         raise ValueError("each job trains one run on one device, many at a time; leave --devices and --num-nodes out")
     parameters, folder = with_absolute_paths(parameters), results_folder().resolve()
     check_writable(folder)
+    if not words:
+        execution = dataclasses.replace(execution, accelerator=execution.resolved_accelerator)
+        words = ["--cores", "all", *(["--resources", "gpu=1"] if execution.accelerator in CUDA else [])]
     plan = write_plan(paths, parameters, execution)
     snakefile = Path(__file__).with_name("Snakefile")
     files = ["--snakefile", str(snakefile), "--configfile", str(plan), "--directory", str(folder)]
-    return [sys.executable, "-m", "snakemake", *files, *SETTINGS, *(words or ["--cores", "all"])]
+    return [sys.executable, "-m", "snakemake", *files, *SETTINGS, *words]
 
 
 def write_plan(paths: list[Path], parameters: Parameters, execution: Execution) -> Path:
-    """What `Snakefile` reads, in `results/workflow/`, and beside it a file for the worker of each job."""
+    """What `Snakefile` reads, in `results/workflow/`, and beside it a file for the worker of each job.
+
+    Each job reads both anew, so they are named by all that was asked for: another workflow writes others.
+    """
     reproduced = output_folder(parameters.dataset, parameters.scale).resolve()
-    folder = results_folder().resolve() / "workflow" / reproduced.name
+    asked = json.dumps([[str(path) for path in paths], plain(parameters), plain(execution)])
+    name = f"{reproduced.name}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
+    folder = results_folder().resolve() / "workflow" / name
     runs = able(needed_by(paths, parameters))
     _look_at_files(runs, parameters)
-    names = {run.hash: yours().record_path(run).parent.name for run in runs}  # of folders, by the hash if there is one
+    names = {run.hash: _folder_of(run) for run in runs}
     for run in runs:
         root = parameters.data_root if run.dataset == parameters.dataset else _usual_root(run.dataset)
         job = {"run": plain(run), "data_root": root, "execution": plain(execution)}
@@ -55,6 +68,7 @@ def write_plan(paths: list[Path], parameters: Parameters, execution: Execution) 
         its_runs = [names[run.hash] for run in needed_by([path], parameters) if run.hash in names]
         notebooks[path.stem] = {"source": str(path), "runs": its_runs}
     plan = {
+        "plan": name,
         "setting": reproduced.name,
         "parameters": plain(parameters),
         "runs": {
@@ -63,8 +77,14 @@ def write_plan(paths: list[Path], parameters: Parameters, execution: Execution) 
         "notebooks": notebooks,
         **_demands(parameters, execution),
     }
-    write_json(folder.with_suffix(".json"), plan)
-    return folder.with_suffix(".json")
+    path = folder.with_name(f"{name}.json")  # the name of a data set of your own may have a dot
+    write_json(path, plan)
+    return path
+
+
+def _folder_of(run: Run) -> str:
+    """The name of the folder where the record of a run is, or where one that trains it will write it."""
+    return (yours().record_path(run).parent if yours().find(run) else run_folder(run)).name
 
 
 def able(runs: list[Run]) -> list[Run]:
@@ -106,7 +126,7 @@ def _look_at_files(runs: list[Run], parameters: Parameters) -> None:
 
 def _demands(parameters: Parameters, execution: Execution) -> dict[str, Any]:
     """What a job asks for: cores, MB, minutes for each try, and where runs are trained with CUDA a GPU."""
-    on_gpu, small = execution.accelerator in ("cuda", "gpu"), parameters.scale in SMALL
+    on_gpu, small = execution.accelerator in CUDA, parameters.scale in SMALL
     cores = 1 + execution.workers if execution.workers >= 0 else CORES_OF_A_GPU
     resources = {"mem_mb": 8_000, "runtime": 240} if small else {"mem_mb": 32_000, "runtime": 1_440}
     return {

@@ -13,6 +13,7 @@ import pytest
 
 from bisenet.__main__ import main
 from bisenet.data import miniature
+from bisenet.runs.many import needed
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_a_killed_job_goes_on_from_its_checkpoint_and_the_page_is_made(results, 
     snakemake = psutil.Popen(words_of(line), stdout=subprocess.DEVNULL)
     until = time.monotonic() + 600
     while not (found := list(results.glob("runs/table_2.ohem-*/checkpoint.safetensors"))):
-        assert snakemake.is_running() and time.monotonic() < until
+        assert snakemake.poll() is None and time.monotonic() < until
         time.sleep(0.002)
     killed = found[0].parent.name
     trainings(snakemake)[killed].kill()
@@ -77,10 +78,25 @@ def test_a_row_waits_for_the_run_with_whose_weights_it_begins(results, words_of,
     (notebook,) = [job for job in jobs if job.startswith("notebook:")]
     assert all(f"runs/{name}/record.json" in notebook for name in trained if "-camvid-" in name)
     assert all("gpu=1" in job for job in (*trained.values(), notebook))
+    assert words_of(line.partition(" -- ")[0])[-4:] == ["--cores", "all", "--resources", "gpu=1"]
     shutil.rmtree(results / "data" / "cityscapes")
     words_of(line)
-    assert len(json.loads((results / "workflow" / "camvid-smoke.json").read_text())["runs"]) == 2
+    (plan,) = (results / "workflow").glob("camvid-smoke-*.json")  # of what was asked, three times
+    assert len(json.loads(plan.read_text())["runs"]) == 2
     assert capsys.readouterr().out.count("not run. It begins with weights that are not there") == 2
+
+
+def test_a_run_goes_on_where_it_was_begun_and_a_second_workflow_leaves_the_first_its_plan(results, words_of):
+    run = needed(["table_7"], "streets", "smoke", [0])[0]
+    begun = results / "runs" / f"another_row-{run.hash}"
+    begun.mkdir(parents=True)
+    line = "--only table_7 --scale smoke --accelerator cpu -- --dry-run"
+    words_of(line)
+    (plan,) = (results / "workflow").glob("*.json")
+    content = plan.read_bytes()
+    assert begun.name in json.loads(content)["runs"] and (plan.with_suffix("") / f"{begun.name}.json").is_file()
+    words_of(line.replace("table_7", "table_2"))
+    assert plan.read_bytes() == content and len([*plan.parent.glob("*.json")]) == 2
 
 
 @pytest.mark.parametrize(
