@@ -85,10 +85,7 @@ def prepare(
     """
     if problem := why_not(name, precision, example.device):
         raise ValueError(problem)
-    if precision == "int8" and not (calibration := list(calibration)):
-        raise ValueError(
-            "int8 needs calibration, a hundred frames or so: in Python, Segmenter(..., calibration=frames)"
-        )
+    calibration = _calibration(precision, calibration)
     file = identity and kept.hash_of(identity, name, precision, example.shape, *calibration)
     try:
         with torch.no_grad():  # weights born in inference mode would be no constants
@@ -99,6 +96,14 @@ def prepare(
         raise ValueError(
             f"engine {name!r} is installed, but does not start here ({first_line(error)}); try another"
         ) from error
+
+
+def _calibration(precision: str, given: Iterable[Tensor]) -> list[Tensor]:
+    if precision == "int8" and not (given := list(given)):
+        raise ValueError(
+            "int8 needs calibration, a hundred frames or so: in Python, Segmenter(..., calibration=frames)"
+        )
+    return list(given)
 
 
 def _started(
@@ -123,6 +128,7 @@ def choose_fastest(
 
     With an `identity` (as in `prepare`) that is remembered, and they are not tried again.
     """
+    calibration = _calibration(precision, calibration)
     file = identity and kept.hash_of(identity, "auto", precision, example.shape, *calibration)
     if file and (path := kept.find(file, ".json")):
         with contextlib.suppress(ValueError, OSError):  # it no longer starts, or was removed by another process

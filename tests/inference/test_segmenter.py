@@ -272,8 +272,9 @@ def test_engines_that_do_not_start_or_answer_wrongly_are_passed_over(
 def test_int8_is_close() -> None:
     if problem := engines.why_not("openvino", "int8", torch.device("cpu")):
         pytest.skip(problem)
-    with pytest.raises(ValueError, match="int8 needs calibration"):
-        Segmenter(size=SIZE, engine="openvino", precision="int8")
+    for engine in ("openvino", "auto"):
+        with pytest.raises(ValueError, match="int8 needs calibration"):
+            Segmenter(size=SIZE, engine=engine, precision="int8")
     scenes = [scene(SIZE, index) for index in range(10, 16)]
     quantised = Segmenter(size=SIZE, engine="openvino", precision="int8", calibration=scenes)
     frame = scene((237, 411))
