@@ -31,8 +31,7 @@ test: $(BIN)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q --ignore tests/inference
-	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q tests/inference
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q
 	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 test-gpu: $(BIN)/ready

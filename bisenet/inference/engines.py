@@ -218,6 +218,18 @@ def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precis
 # --- other runtimes ---------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """The one `Core` of this process, never let go.
+
+    Each gives its thread a stack for signals. Two that are let go in the order in which they came leave the first one's
+    stack in use although it is gone, and the next signal with a handler (Ctrl-C, a data loader's) ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def to_openvino(network: nn.Module, example: Tensor) -> Any:
     """A model of OpenVINO for any size and batch of input."""
     import openvino
@@ -251,8 +263,6 @@ def to_onnx(
 
 
 def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: Iterable[Tensor], file: str) -> Runner:
-    import openvino
-
     settings = _settings(precision)
 
     def make(path: Path) -> None:
@@ -260,11 +270,11 @@ def _openvino(network: nn.Module, example: Tensor, precision: str, calibration: 
         if precision == "int8":
             model = quantised(model, calibration)
         model.reshape(list(example.shape))
-        openvino.Core().compile_model(model, "CPU", settings).export_model(stream := io.BytesIO())
+        openvino_core().compile_model(model, "CPU", settings).export_model(stream := io.BytesIO())
         path.write_bytes(stream.getvalue())
 
     def load(path: Path) -> Any:
-        return openvino.Core().import_model(path.read_bytes(), "CPU", settings)
+        return openvino_core().import_model(path.read_bytes(), "CPU", settings)
 
     request = kept.through_file(file, ".blob", make, load).create_infer_request()
 
@@ -283,12 +293,10 @@ def _settings(precision: str) -> dict[str, str]:
 
 def openvino_profile(network: nn.Module, example: Tensor, runs: int) -> dict[str, float]:
     """Milliseconds of every node of a network in OpenVINO, fp32, the least of some runs, by the node's name."""
-    import openvino
-
     model = to_openvino(network, example)
     model.reshape(list(example.shape))
     settings = _settings("fp32") | {"PERF_COUNT": "YES"}
-    request, best = openvino.Core().compile_model(model, "CPU", settings).create_infer_request(), dict[str, float]()
+    request, best = openvino_core().compile_model(model, "CPU", settings).create_infer_request(), dict[str, float]()
     for _ in range(runs):
         request.infer([example.numpy()])
         for node in request.profiling_info:

@@ -145,10 +145,8 @@ def _write_openvino(module: nn.Module, graph: Graph, path: Path, metadata: Metad
 
 
 def _load_openvino(path: Path) -> engines.Runner:
-    import openvino
-
     precision = {"INFERENCE_PRECISION_HINT": "f32"}  # where a CPU has bf16, OpenVINO would use that
-    model = openvino.Core().compile_model(path, "CPU", precision)
+    model = engines.openvino_core().compile_model(path, "CPU", precision)
     return lambda x: torch.from_numpy(model([x.numpy()])[0])
 
 

@@ -39,9 +39,7 @@ def run(to: str, path: Path, x: Tensor) -> Tensor:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: x.numpy()})[0])
     if to == "openvino":
-        import openvino
-
-        model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = engines.openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return torch.from_numpy(model({model.input().any_name: x.numpy()})[model.output()])
     module = torch.jit.load(path) if to == "torchscript" else torch.export.load(path).module()
     return module(x)
@@ -139,7 +137,7 @@ def test_files_say_what_they_are(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_metadata_of_runtimes(folder: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
-    openvino = pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
     for to, name in (("onnx", "a.onnx"), ("openvino", "a.xml")):
         export.export(NETWORK, to, export.Graph(None), folder / name)
     session = onnxruntime.InferenceSession(folder / "a.onnx", providers=["CPUExecutionProvider"])
@@ -147,7 +145,7 @@ def test_metadata_of_runtimes(folder: Path) -> None:
     assert (given.name, given.shape) == ("images", ["batch", 3, "height", "width"])
     assert (out.name, out.shape) == ("logits", ["batch", 19, "height", "width"])
     assert session.get_modelmeta().custom_metadata_map["num_classes"] == "19"
-    model = openvino.Core().read_model(folder / "a.xml")
+    model = engines.openvino_core().read_model(folder / "a.xml")
     assert (model.input().any_name, model.output().any_name) == ("images", "logits")
     assert str(model.get_rt_info(["bisenet", "num_classes"]).value) == "19"
 

@@ -1,6 +1,9 @@
 """Segmenter: in every engine the answer of the plain network; the class of a pixel; what it takes and refuses."""
 
+import gc
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -292,6 +295,25 @@ class Tells(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.factor * x + float(torch.compiler.is_compiling())
+
+
+def engines_come_and_go() -> None:
+    runners = [engines.prepare(nn.Conv2d(3, 4, 1).eval(), torch.zeros(1, 3, *SIZE), "openvino") for _ in range(3)]
+    while runners:
+        runners.pop(0)  # in the order in which they came
+        gc.collect()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_after_openvino_was_let_go() -> None:
+    """It ended the process where each engine had a `Core` of its own."""
+    if problem := engines.why_not("openvino", "fp32", torch.device("cpu")):
+        pytest.skip(problem)
+    process = multiprocessing.get_context("spawn").Process(target=engines_come_and_go)
+    process.start()
+    process.join()
+    assert process.exitcode == 7
 
 
 def test_all_engines_of_a_process_are_compiled() -> None:
