@@ -17,7 +17,7 @@ from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
-from bisenet.config import cpu_computes_in_bf16
+from bisenet.config import choose, cpu_computes_in_bf16
 
 MOST_WORKERS = 16  # for a device, if nobody says otherwise
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc, malloc.h
@@ -65,8 +65,8 @@ class Execution:
         for name, least in least_of.items():
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision is {self.precision!r}, not one of {get_args(Precision)}")
+        choose("precision", self.precision, get_args(Precision))
+        choose("accelerator", self.accelerator, ("auto", "cpu", "cuda", "mps"))
 
     @property
     def several(self) -> bool:
@@ -85,7 +85,7 @@ class Execution:
         if not self.several:  # tasks of Slurm are no group then
             return self._launched(devices=1, strategy=self.strategy, plugins=LightningEnvironment())
         devices = int(os.environ.get("LOCAL_WORLD_SIZE", self.devices))
-        if self.resolved_accelerator in ("cuda", "gpu") and devices > (seen := torch.cuda.device_count()):
+        if self.resolved_accelerator == "cuda" and devices > (seen := torch.cuda.device_count()):
             asked = f"asked for {devices} devices, this process sees {seen} GPUs; under Slurm each task must see all"
             raise ValueError(f"{asked} of a machine: --gres=gpu:{devices}, without --gpus-per-task")
         nodes = int(os.environ.get("WORLD_SIZE", devices * self.num_nodes)) // devices
@@ -114,7 +114,7 @@ class Execution:
     @property
     def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
         """ "auto" is bf16-mixed where the hardware computes in it, or else on a GPU with Tensor Cores 16-mixed."""
-        on_gpu = self.resolved_accelerator in ("gpu", "cuda")
+        on_gpu = self.resolved_accelerator == "cuda"
         if self.precision == "16-mixed" and not on_gpu:
             raise ValueError("precision is '16-mixed', that is for GPUs; here use 'bf16-mixed' or '32-true'")
         if self.precision != "auto":

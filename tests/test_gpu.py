@@ -142,7 +142,9 @@ def test_a_training_goes_on_where_it_was(precision, tmp_path):
 def test_segmenters_answer_as_the_plain_network_in_any_thread_or_say_why_not(engine, precision):
     picture = open_dataset("streets", "val", size=SHIPPED_SIZE).load(0)[0]
     with torch.inference_mode():
-        expected = Plain(BiSeNetV2.load(SHIPPED_WEIGHTS))(torch.from_numpy(picture.copy())[None])[0].numpy()
+        expected = Plain(BiSeNetV2.load(SHIPPED_WEIGHTS), SHIPPED_SIZE)(torch.from_numpy(picture.copy())[None])[
+            0
+        ].numpy()
     segmenter, least = Segmenter(engine=engine, precision=precision), 0.999 if precision == "fp32" else 0.99
     assert np.mean(segmenter(picture) == expected) > least
     with ThreadPoolExecutor(1) as pool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bisenet.data.places import NOTEBOOKS, REPOSITORY
-from bisenet.runs.store import records_folder
+from bisenet.runs.store import published, records_folder
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,12 @@ from bisenet.runs.store import published, records_folder, results_folder
 assert not places.CLONED and results_folder() == Path.cwd() / "results"
 print(len(list(places.NOTEBOOKS.glob("*.ipynb"))), len(list(records_folder().rglob("*.*"))), len(published().records()))
 """
-    there = [len(list(NOTEBOOKS.glob("*.ipynb"))), len(list(records_folder().rglob("*.*")))]
-    assert [int(word) for word in run(installed, tmp_path, "-c", code).split()[:2]] == there
+    there = [*NOTEBOOKS.glob("*.ipynb")], [*records_folder().rglob("*.*")], published().records()
+    assert [int(word) for word in run(installed, tmp_path, "-c", code).split()] == [len(each) for each in there]
 
 
-def test_reproduce_writes_into_the_folder_of_the_user(installed, tmp_path):
-    said = run(installed, tmp_path, "-m", "bisenet", "reproduce", "--only", "table_2", "--scale", "smoke")
+def test_what_is_run_goes_to_the_folder_of_the_user(installed, tmp_path):
+    run(installed, tmp_path, "-m", "bisenet", "train", "--row", "table_2.detail", "--scale", "smoke")
+    said = run(installed, tmp_path, "-m", "bisenet", "reproduce", "--only", "table_1", "--scale", "smoke")
     assert f"results: {tmp_path / 'results' / 'index.html'}" in said
-    assert len(list((tmp_path / "results" / "runs").glob("*/record.json"))) == 7
+    assert len(list((tmp_path / "results" / "runs").glob("*/record.json"))) == 1

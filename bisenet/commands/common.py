@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bisenet.config import choose
 from bisenet.data import DATASETS
 from bisenet.data.folder import CLASSES
 from bisenet.files import shipped
@@ -86,11 +85,11 @@ def execution_of(arguments: argparse.Namespace, here: bool = True) -> "Execution
     """CommandError for a device that cannot be had `here`, which Fabric would tell in its own words, if at all."""
     from bisenet.execution import Execution
 
-    chosen = choose("accelerator", arguments.accelerator, ("auto", "cpu", "cuda", "gpu", "mps"))
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if here and not {"cuda": cuda, "gpu": cuda, "mps": mps}.get(chosen, True):
-        raise CommandError(f"--accelerator {chosen}: no such device can be used here; leave it out, or take cpu")
-    return Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
+    execution = Execution(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Execution)})
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if here and not there.get(name := execution.accelerator, True):
+        raise CommandError(f"--accelerator {name}: no such device can be used here; leave it out, or take cpu")
+    return execution
 
 
 TOGETHER = ("train", "rehearse")  # commands that several processes run as one

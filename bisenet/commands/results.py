@@ -1,4 +1,4 @@
-"""All records that came with the repository, of runs and of speeds, as one CSV, for those who use pandas."""
+"""The records of runs and of speeds that came with the repository, as one CSV, for those who use pandas."""
 
 from pathlib import Path
 

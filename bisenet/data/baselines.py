@@ -14,6 +14,7 @@ from bisenet.dataset import Pair
 from bisenet.evaluate import confusion
 
 SIDE = 7  # of a patch, pixels
+EACH = 4000  # patches of an image
 
 
 def by_colour(taught: Sequence[Pair], asked: Sequence[Pair], num_classes: int) -> np.ndarray:
@@ -31,13 +32,13 @@ def _pixels(pairs: Sequence[Pair], num_classes: int) -> tuple[np.ndarray, np.nda
     return codes[labels < num_classes], labels[labels < num_classes]
 
 
-def by_patch(taught: Sequence[Pair], asked: Sequence[Pair], num_classes: int, *, each: int = 4000) -> np.ndarray:
+def by_patch(taught: Sequence[Pair], asked: Sequence[Pair], num_classes: int) -> np.ndarray:
     """Confusion matrix (K, K) on random patches of `asked`, of a network of two layers that sees 7x7 pixels.
 
-    It is trained on `each` random patches of every pair in `taught`, with seed 0.
+    It is trained on `EACH` random patches of every pair in `taught`, with seed 0.
     """
     rng = np.random.default_rng(0)
-    (seen, labels), (others, truth) = (_patches(pairs, each, num_classes, rng) for pairs in (taught, asked))
+    (seen, labels), (others, truth) = (_patches(pairs, num_classes, rng) for pairs in (taught, asked))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(3 * SIDE**2, 128), nn.ReLU(), nn.Linear(128, num_classes))
@@ -51,12 +52,12 @@ def by_patch(taught: Sequence[Pair], asked: Sequence[Pair], num_classes: int, *,
         return confusion(network(others).argmax(1), truth, num_classes).numpy()
 
 
-def _patches(pairs: Sequence[Pair], each: int, num_classes: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _patches(pairs: Sequence[Pair], num_classes: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Random patches (N, 3 * 7 * 7) in [-0.5, 0.5] whose middle counts, and the class there (N,)."""
     patches, classes = [], []
     for image, labels in pairs:
-        y, x = (rng.integers(side - SIDE + 1, size=each) for side in labels.shape)
-        patches.append(sliding_window_view(image, (SIDE, SIDE), (0, 1))[y, x].reshape(each, -1))
+        y, x = (rng.integers(side - SIDE + 1, size=EACH) for side in labels.shape)
+        patches.append(sliding_window_view(image, (SIDE, SIDE), (0, 1))[y, x].reshape(EACH, -1))
         classes.append(labels[y + SIDE // 2, x + SIDE // 2])
     counted = np.concatenate(classes) < num_classes
     seen = np.concatenate(patches)[counted].astype(np.float32) / 255 - 0.5

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from bisenet.data.info import FilePairs
 from bisenet.data.pictures import size_of
 from bisenet.dataset import Pair, PairDataset
+from bisenet.execution import cores
 from bisenet.files import replacing
 
 COMPARED = 8  # pairs that are compared with their files before a training
@@ -108,7 +109,7 @@ def _write(dataset: FilePairs, path: Path) -> None:
             first = file.tell()
             file.write(sizes.tobytes())
         put = functools.partial(_put, dataset, partial)
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             done = pool.map(put, range(len(sizes)), sizes, first + starts[:-1])
             list(tqdm(done, total=len(sizes), file=sys.stdout, disable=not sys.stdout.isatty()))
         with partial.open("rb+") as whole:

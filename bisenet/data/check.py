@@ -6,7 +6,6 @@ probably is not: a picture that is all but black, a photograph that is to be tur
 
 import contextlib
 import dataclasses
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from PIL import Image
 from bisenet.config import Size
 from bisenet.data.info import FilePairs, needed
 from bisenet.dataset import IGNORE
+from bisenet.execution import cores
 
 DARK = 32  # of 255: an image without a brighter pixel has probably fewer bits than its file
 MOST_VOID = 50  # percent of the pixels: where more are void, something is probably void that should not be
@@ -68,7 +68,7 @@ def survey(
     `largest`, (height, width): what an image must fit into, where evaluation pads. `watch` wraps what is gone through,
     such as a progress bar. A file that cannot be read is a fault and no error.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         seen = list(watch(pool.map(lambda index: _look(dataset, index, largest), indices)))
     pixels, brightest, faults, doubts = zip(*seen, strict=True)
     kinds = defaultdict(list)

@@ -36,12 +36,11 @@ class CocoStuff(FilePairs):
         "cocostuff",
         tuple(CLASSES.values()),
         distinct_colours(len(CLASSES)),
-        {"train": 9000, "test": 1000, "train+test": 10000},
+        {"train": 9000, "test": 1000},
     )
 
     def __init__(self, split: str, root: Path):
-        names = [name for part in split.split("+") for name in self._names(root, part)]
-        found = {name: self._image(root, name) for name in names}
+        found = {name: self._image(root, name) for name in self._names(root, split)}
         self.pairs = [(path, root / "annotations" / f"{name}.mat") for name, path in found.items() if path]
         if not self.pairs:
             looked = ", ".join(IMAGE_FOLDERS)

@@ -26,7 +26,7 @@ MANY = {"recompile_limit": 10**3, "accumulated_recompile_limit": 10**4}
 def compiled(
     module: nn.Module, example: tuple[Tensor, ...], file: str = "", sizes: Callable[[], Any] | None = None
 ) -> Callable[..., Any]:
-    """A module for inputs like the example, compiled; without a working C++ compiler itself, with a warning.
+    """A module for inputs like the example, compiled; where no C++ compiler works the module itself, with a warning.
 
     `sizes` gives the sides that may differ from those of the example, as `torch.export` wants them. What was
     compiled for a CPU is kept as `file`.
@@ -95,10 +95,9 @@ def _compiler_works() -> bool:
     try:
         torch.compile(torch.neg)(torch.ones(8, device="cuda" if torch.cuda.is_available() else "cpu"))
     except Exception as error:  # of many kinds: no compiler, no headers, a folder that cannot be written
-        reason = str(error).strip().partition("\n")[0]
         warnings.warn(
-            f"PyTorch cannot compile here ({reason}), so everything runs uncompiled, at about half the speed; it needs "
-            "a C++ compiler (g++ or clang++) and Python's headers",
+            f"PyTorch cannot compile here ({first_line(error)}), so everything runs uncompiled, at half the speed; "
+            "it needs a C++ compiler (g++ or clang++) and Python's headers",
             stacklevel=2,
         )
         return False

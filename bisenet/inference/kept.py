@@ -112,7 +112,10 @@ def _digest(content: bytes) -> str:
 
 
 def through_file(name: str, suffix: str, make: Callable[[Path], None], load: Callable[[Path], T]) -> T:
-    """What `load` makes of the file that is kept under a name, or of one that `make` writes; without a name of that."""
+    """What `load` makes of the file that is kept under a name, or of one that `make` writes.
+
+    Without a name what it writes is dropped when it is loaded.
+    """
     if name and (path := find(name, suffix)):
         try:
             return load(path)

@@ -39,22 +39,19 @@ class FromPixels(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         images = to_tensor(pixels, self.network.normalisation)
-        return self.from_images(images.to(self.network.head.classifier.weight.dtype))
-
-    def from_images(self, images: Tensor) -> Tensor:
-        """The same of normalised images (N, 3, h, w)."""
+        images = images.to(self.network.head.classifier.weight.dtype)
         return self.network.head(self.network.features(images)["refinement"])
 
 
 class Plain(nn.Module):
-    """The path without any of this: frames, uint8 (N, H, W, 3), to class maps, uint8 (N, H, W)."""
+    """The path without any of this: frames, uint8 (N, H, W, 3), seen at `size`, to class maps, uint8 (N, H, W)."""
 
-    def __init__(self, network: BiSeNetV2, size: Size | None = None):
+    def __init__(self, network: BiSeNetV2, size: Size):
         super().__init__()
-        self.network, self.size = network, size  # what it sees; None: frames at their own size
+        self.network, self.size = network, size
 
     def forward(self, frames: Tensor) -> Tensor:
-        images = to_tensor(resized(frames, self.size) if self.size else frames, self.network.normalisation)
+        images = to_tensor(resized(frames, self.size), self.network.normalisation)
         return self.network(images, size=(frames.shape[1], frames.shape[2])).argmax(1).to(torch.uint8)
 
 
@@ -213,8 +210,8 @@ class Segmenter:
     knows the embedded scenes), or a network. `size` is by default what they were tested at, otherwise the paper's
     512x1024.
     `engine` is one of `engines.ENGINES`, or "auto": the fastest here of the runtimes that are installed and answer as
-    the network does, otherwise "compile". It runs on the GPU if there is one. Precision "int8" needs `calibration`,
-    frames as they will come.
+    the network does, otherwise "compile" or, where that does not start, "torch". It runs on the GPU if there is one.
+    Precision "int8" needs `calibration`, frames as they will come.
 
     Several threads may call it; the network runs for one at a time (on a GPU "compile" answers only the thread that
     loaded it). Loading compiles and warms up: seconds to a minute, the first time. ValueError for an engine or

@@ -21,7 +21,7 @@ from bisenet.dataset import DatasetInfo, PairDataset
 from bisenet.evaluate import predict
 from bisenet.looking.gallery import colour, readable
 from bisenet.model import BiSeNetV2
-from bisenet.report.charts import BAD, OURS, PAPER, closed
+from bisenet.report.charts import BAD, HERE, PAPER, closed
 
 try:
     import ipywidgets as widgets
@@ -85,7 +85,7 @@ def view(
 def _bars(axes: Axes, values: np.ndarray, info: DatasetInfo) -> None:
     """A bar for every class, always at the same place, beside its colour in the picture; the highest is blue."""
     place = np.arange(len(values))
-    axes.barh(place, values, color=[OURS if k == values.argmax() else PAPER for k in place])
+    axes.barh(place, values, color=[HERE if k == values.argmax() else PAPER for k in place])
     style: dict[str, Any] = {"marker": "s", "s": 22, "edgecolor": "black", "linewidth": 0.4, "clip_on": False}
     axes.scatter(np.full(len(place), -0.05), place, c=readable(info) / 255, **style)
     axes.set_yticks(place, info.classes)

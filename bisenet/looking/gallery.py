@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from bisenet.data import DATASETS
 from bisenet.dataset import IGNORE, DatasetInfo
-from bisenet.report.charts import BAD, GREEN, OURS, closed
+from bisenet.report.charts import BAD, GREEN, HERE, closed
 from bisenet.report.verdict import NOT_RUN
 
 # Classes whose official colours nobody can tell apart, such as five vehicles in blues, in pictures that are to be read.
@@ -148,7 +148,7 @@ def boundary_ratios(measured: Mapping[str, pd.DataFrame], names: Mapping[str, st
             images = table[table["method"] == method].groupby(["stage", "radius", "image"])["ratio"].mean()
             of_radius = images.groupby(["stage", "radius"])
             mean, error = of_radius.mean().unstack(), 2 * of_radius.sem().unstack()
-            for stage, colour_of, mark in zip(mean.index, (OURS, GREEN, BAD), "os^", strict=True):
+            for stage, colour_of, mark in zip(mean.index, (HERE, GREEN, BAD), "os^", strict=True):
                 style: dict[str, Any] = {"fmt": mark + line, "color": colour_of, "capsize": 2, "markersize": 5}
                 axes.errorbar(
                     mean.columns * next(shifts), mean.loc[stage], error.loc[stage], label=f"{stage}, {network}", **style

@@ -88,7 +88,7 @@ def places(parameters: Parameters, execution: Execution) -> list[str]:
         return [""]
     if execution.resolved_accelerator == "cpu":
         return [""] * (min(4, cores()) if parameters.scale in SMALL else 1)
-    if execution.resolved_accelerator not in ("cuda", "gpu"):
+    if execution.resolved_accelerator != "cuda":
         return [""]
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
@@ -160,7 +160,7 @@ def reproduce(paths: list[Path], parameters: Parameters, execution: Execution | 
 def with_absolute_paths(parameters: Parameters) -> Parameters:
     """For processes that run in folders of their own: the same parameters, and the environment of this process."""
     os.environ["BISENET_RESULTS"] = str(results_folder().resolve())
-    for name in ("BISENET_IMAGENET", "BISENET_CACHE"):
+    for name in ("BISENET_IMAGENET", "BISENET_CACHE", "BISENET_ENGINES"):
         if value := os.environ.get(name):
             os.environ[name] = str(Path(value).expanduser().resolve())
     if not CLONED and not parameters.data_root and (place := work_folder() / "data" / parameters.dataset).is_dir():
@@ -176,8 +176,9 @@ def execute(path: Path, output: Path, parameters: dict[str, Any]) -> str:
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         partial = Path(folder) / output.name
         try:  # what the cells print is shown while they run: training takes minutes
+            known = papermill.inspect_notebook(path)
             for name in parameters:  # of one that a notebook does not have papermill would only warn
-                choose("parameter", name, papermill.inspect_notebook(path))
+                choose("parameter", name, known)
             papermill.execute_notebook(path, partial, parameters, stdout_file=sys.stdout, **how)
         except PapermillExecutionError as error:
             return f"{error.ename}: {error.evalue}".splitlines()[0]

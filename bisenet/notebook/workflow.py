@@ -22,7 +22,6 @@ from bisenet.runs.training import datasets, lacks, look_at
 # the folder, in which several workflows may run. A disk that machines share may show a file late.
 SETTINGS = ["--keep-going", "--retries", "3", "--ignore-incomplete", "--nolock", "--latency-wait", "60"]
 SETTINGS += ["--rerun-triggers", "mtime", "params", "--scheduler", "greedy"]
-CUDA = ("cuda", "gpu")  # as Fabric calls it
 CORES_OF_A_GPU = 8  # of which all but one read, if nobody says otherwise
 
 
@@ -38,7 +37,7 @@ def command(paths: list[Path], parameters: Parameters, execution: Execution, wor
     check_writable(folder)
     if not words:
         execution = dataclasses.replace(execution, accelerator=execution.resolved_accelerator)
-        words = ["--cores", "all", *(["--resources", "gpu=1"] if execution.accelerator in CUDA else [])]
+        words = ["--cores", "all", *(["--resources", "gpu=1"] if execution.accelerator == "cuda" else [])]
     plan = write_plan(paths, parameters, execution)
     snakefile = Path(__file__).with_name("Snakefile")
     files = ["--snakefile", str(snakefile), "--configfile", str(plan), "--directory", str(folder)]
@@ -126,7 +125,7 @@ def _look_at_files(runs: list[Run], parameters: Parameters) -> None:
 
 def _demands(parameters: Parameters, execution: Execution) -> dict[str, Any]:
     """What a job asks for: cores, MB, minutes for each try, and where runs are trained with CUDA a GPU."""
-    on_gpu, small = execution.accelerator in CUDA, parameters.scale in SMALL
+    on_gpu, small = execution.accelerator == "cuda", parameters.scale in SMALL
     cores = 1 + execution.workers if execution.workers >= 0 else CORES_OF_A_GPU
     resources = {"mem_mb": 8_000, "runtime": 240} if small else {"mem_mb": 32_000, "runtime": 1_440}
     return {

@@ -30,7 +30,7 @@ Records = Mapping[str, Sequence[Record]]
 def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float]) -> pd.DataFrame:
     """One line a row of a table of the paper: mIoU, what it gains over the base of the table, GFLOPs.
 
-    `miou_ours` and `miou_std` are mean and sample standard deviation over the n seeds recorded, in percent;
+    `miou_here` and `miou_std` are mean and sample standard deviation over the n seeds recorded, in percent;
     `gain_low` to `gain_high` is the 95 % interval of the gain (`verdict.gain`). NaN where there are too few, and where
     the paper prints no number. `records` and `gflops` are by row id.
     """
@@ -43,7 +43,7 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
             {
                 "row": row.name,
                 "miou_paper": row.miou,
-                "miou_ours": mean,
+                "miou_here": mean,
                 "miou_std": std,
                 "n": n,
                 "gain_paper": math.nan if row is base else row.miou - base.miou,
@@ -51,7 +51,7 @@ def comparison(rows: Sequence[Row], records: Records, gflops: Mapping[str, float
                 "gain_low": gained.low,
                 "gain_high": gained.high,
                 "gflops_paper": row.gflops,
-                "gflops_ours": gflops[row.id],
+                "gflops_here": gflops[row.id],
             }
         )
     return pd.DataFrame(lines)
@@ -143,7 +143,7 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame
     `setting` says what the networks here were trained on, such as "streets, short".
     """
     base = BASES[rows[0].table]
-    ours = [score_text(*line) for line in zip(table["miou_ours"], table["miou_std"], table["n"], strict=True)]
+    ours = [score_text(*line) for line in zip(table["miou_here"], table["miou_std"], table["n"], strict=True)]
     over = {row.name: row.label for row in rows}[base]
     of_row = list(zip(rows, gains(table), strict=True))
     return pd.DataFrame(
@@ -161,7 +161,7 @@ def show(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> pd.DataFrame
 
 
 def _gflops(table: pd.DataFrame, rows: Sequence[Row]) -> dict[str, list[str]]:
-    counted = table["gflops_ours"].tolist()
+    counted = table["gflops_here"].tolist()
     return {
         "GFLOPs paper": [number(row.gflops, row.gflops_decimals) for row in rows],
         "here": [number(of_row) for of_row in counted],
@@ -201,12 +201,12 @@ def gflops_verdict(row: Row, here: float) -> str:
 
 def order(table: pd.DataFrame) -> str:
     """How far the mIoU here has the order of the paper's, as a sentence (`verdict.rank_correlation`)."""
-    both, what = table[["miou_paper", "miou_ours"]].dropna(), "rank correlation with the paper's mIoU"
+    both, what = table[["miou_paper", "miou_here"]].dropna(), "rank correlation with the paper's mIoU"
     if len(both) < 3:
         return f"{what}: it takes three rows, recorded: {len(both)}"
-    if both["miou_ours"].nunique() == 1:
+    if both["miou_here"].nunique() == 1:
         return f"{what}: undefined, all scores here are equal"
-    found = rank_correlation(both["miou_paper"].tolist(), both["miou_ours"].tolist())
+    found = rank_correlation(both["miou_paper"].tolist(), both["miou_here"].tolist())
     interval = "" if math.isnan(found.low) else f"95 % interval {found.low:+.2f} to {found.high:+.2f}, "
     return f"{what} over {len(both)} rows: {found.rho:+.2f} ({interval}p = {found.chance:.3f})"
 

@@ -25,7 +25,7 @@ SCORES: dict[str, Callable[[np.ndarray], float]] = {"miou": miou, "pixacc": pixe
 
 
 def beside(name: str, records: Records) -> pd.DataFrame:
-    """A table of `paper.published` with ours: `miou_ours, miou_std, n`, and in Table 9 `pixacc_ours, pixacc_std`.
+    """A table of `paper.published` with `miou_here, miou_std, n`, and in Table 9 `pixacc_here, pixacc_std`.
 
     Percent, mean and sample standard deviation over the n seeds recorded; NaN where there are too few, and for other
     methods. `records` are by row id. The column `own` says which methods are the paper's own.
@@ -36,7 +36,7 @@ def beside(name: str, records: Records) -> pd.DataFrame:
     for score, function in SCORES.items():
         if score == "miou" or score in table:
             means, deviations, counts = zip(*(spread(scores(of_one, function)) for of_one in of_line), strict=True)
-            table[f"{score}_ours"], table[f"{score}_std"], table["n"] = means, deviations, counts
+            table[f"{score}_here"], table[f"{score}_std"], table["n"] = means, deviations, counts
     return table
 
 
@@ -49,7 +49,7 @@ def pairs(table: pd.DataFrame) -> dict[str, str]:
 def sentence(table: pd.DataFrame, setting: str) -> str:
     """The mIoU that is recorded of the paper's own networks, beside the paper's."""
     column = next(column for column, score in pairs(table).items() if score == "miou")
-    own = zip(table["method"], table[column], _ours(table, "miou"), table["own"], strict=True)
+    own = zip(table["method"], table[column], _here(table, "miou"), table["own"], strict=True)
     told = (f"{method} {here} (paper: {_printed(printed, column)})" for method, printed, here, is_own in own if is_own)
     return f"{setting}, {HEADERS[column]}: {', '.join(told)}"
 
@@ -65,7 +65,7 @@ def show(table: pd.DataFrame, setting: str) -> pd.DataFrame:
             shown[header] = [value if isinstance(value, str) else _printed(value, column) for value in table[column]]
     for column, ours in pairs(table).items():
         header = f"{HEADERS[column]} here" + (f" ({setting})" if ours else "")
-        shown[header] = np.where(table["own"], _ours(table, ours), "")
+        shown[header] = np.where(table["own"], _here(table, ours), "")
     shown["n"] = np.where(table["own"], table["n"].astype(str), "")
     return shown
 
@@ -80,10 +80,10 @@ def marked(table: pd.DataFrame, setting: str) -> Styler:
     return shown.style.hide(axis="index").set_uuid("printed").apply(lambda _: css, axis=None)
 
 
-def _ours(table: pd.DataFrame, score: str) -> list[str]:
+def _here(table: pd.DataFrame, score: str) -> list[str]:
     if not score:
         return [SERVER] * len(table)
-    return [score_text(*line) for line in zip(table[f"{score}_ours"], table[f"{score}_std"], table["n"], strict=True)]
+    return [score_text(*line) for line in zip(table[f"{score}_here"], table[f"{score}_std"], table["n"], strict=True)]
 
 
 def _printed(value: float, column: str) -> str:
@@ -146,7 +146,7 @@ def differences(name: str, table: pd.DataFrame, records: Records, dataset: str, 
     """paper | here | difference | why, for every score of the paper's own networks in a table of `beside`."""
     lines = []
     for column, score in pairs(table).items():
-        for (_, line), here in zip(table.iterrows(), _ours(table, score), strict=True):
+        for (_, line), here in zip(table.iterrows(), _here(table, score), strict=True):
             if not line["own"]:
                 continue
             of_row = records.get(paper.ours(name)[line["method"]].id, ()) if score else ()

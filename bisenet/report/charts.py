@@ -18,10 +18,10 @@ from bisenet.report.benchmarks import HEADERS, SERVER, pairs
 from bisenet.report.verdict import NOT_RUN, ONE_SEED, mean
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-OURS, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
+HERE, PAPER, BAD, GREEN = "#0072B2", "#999999", "#D55E00", "#009E73"
 
 
-HOLLOW = Line2D([], [], marker="o", linestyle="", color=OURS, markerfacecolor="white", label=ONE_SEED)
+HOLLOW = Line2D([], [], marker="o", linestyle="", color=HERE, markerfacecolor="white", label=ONE_SEED)
 
 
 def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
@@ -40,10 +40,10 @@ def forest(table: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     base_at = place[[row.name for row in rows].index(BASES[rows[0].table])]
     axes[0].annotate("base", (0, base_at), (4, 0), textcoords="offset points", va="center", fontsize=8)
     if counted:
-        axes[1].plot(table["gflops_ours"], place - 0.16, "o", color=OURS, markersize=5)
+        axes[1].plot(table["gflops_here"], place - 0.16, "o", color=HERE, markersize=5)
     handles = [
         Line2D([], [], marker=mark, color=colour, linestyle="", label=word)
-        for word, mark, colour in (("paper", "D", PAPER), ("here", "o", OURS))
+        for word, mark, colour in (("paper", "D", PAPER), ("here", "o", HERE))
     ]
     if any(gained.verdict == ONE_SEED for gained in gains(table)):
         handles.append(HOLLOW)
@@ -75,8 +75,8 @@ def _intervals(axes: Axes, table: pd.DataFrame, place: np.ndarray) -> None:
     """Gains as dots with their intervals, hollow where there is none, and a line at zero."""
     axes.axvline(0, color="black", linewidth=0.8)
     for y, gained, n, printed in zip(place, gains(table), table["n"], table["gain_paper"], strict=True):
-        axes.plot((gained.low, gained.high), (y, y), color=OURS, linewidth=2)
-        axes.plot(gained.points, y, "o", color=OURS, markerfacecolor="white" if gained.verdict == ONE_SEED else OURS)
+        axes.plot((gained.low, gained.high), (y, y), color=HERE, linewidth=2)
+        axes.plot(gained.points, y, "o", color=HERE, markerfacecolor="white" if gained.verdict == ONE_SEED else HERE)
         if not n or (gained.verdict == NOT_RUN and not math.isnan(printed)):
             axes.annotate(NOT_RUN, (0.995, y), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=7)
 
@@ -90,7 +90,7 @@ def trials(table: pd.DataFrame) -> Figure:
         len(groups), 1, figsize=size, squeeze=False, height_ratios=heights, layout="constrained"
     )
     colours = dict(
-        zip(table["scales"].unique(), (OURS, BAD, GREEN, PAPER, "#CC79A7", "#E69F00", "#56B4E9"), strict=False)
+        zip(table["scales"].unique(), (HERE, BAD, GREEN, PAPER, "#CC79A7", "#E69F00", "#56B4E9"), strict=False)
     )
     for axes, (name, of_name) in zip(panels[:, 0], groups, strict=True):
         ordered = of_name.sort_values("miou").reset_index(drop=True)
@@ -118,7 +118,7 @@ def claims(table: pd.DataFrame, setting: str) -> Figure:
     """A table of `ablations.claims` as intervals, coloured by verdict; of one seed hollow; the paper's gain beside."""
     figure, (axes,), places = _lines(table["claim"].tolist())
     axes.axvline(0, color="black", linewidth=0.8)
-    colours = {"holds": GREEN, "fails": BAD, "unresolved": OURS, ONE_SEED: OURS, NOT_RUN: PAPER}
+    colours = {"holds": GREEN, "fails": BAD, "unresolved": HERE, ONE_SEED: HERE, NOT_RUN: PAPER}
     for place, line in zip(places, table.to_dict("records"), strict=True):
         colour = colours[line["verdict"]]
         axes.plot((line["low"], line["high"]), (place, place), color=colour)
@@ -170,8 +170,8 @@ def _methods(axes: Axes, table: pd.DataFrame, place: np.ndarray, column: str, sc
     axes.plot(table[column][~own], place[~own], "o", color=PAPER, label="paper, other methods")
     axes.plot(table[column][own], place[own], "s", color=BAD, label="paper, BiSeNet V2")
     if score and table["n"].any():
-        style: dict[str, Any] = {"fmt": "D", "color": OURS, "capsize": 3, "label": label}
-        axes.errorbar(table[f"{score}_ours"], place, xerr=table[f"{score}_std"], **style)
+        style: dict[str, Any] = {"fmt": "D", "color": HERE, "capsize": 3, "label": label}
+        axes.errorbar(table[f"{score}_here"], place, xerr=table[f"{score}_std"], **style)
     for y, n in zip(place[own], table["n"][own], strict=True):
         if not (score and n):
             text = f"here: {NOT_RUN if score else SERVER}"
@@ -192,7 +192,7 @@ def by_place(places: pd.DataFrame, rows: Sequence[Row], setting: str) -> Figure:
     """A table of `ablations.by_place`: mIoU near boundaries and elsewhere, one line a row, with its 95 % interval."""
     figure, (axes,), lines = _lines([row.label for row in rows])
     at = dict(zip((row.name for row in rows), lines, strict=True))
-    for place, colour_of, mark in (("near", BAD, "o"), ("elsewhere", OURS, "s")):
+    for place, colour_of, mark in (("near", BAD, "o"), ("elsewhere", HERE, "s")):
         of_place = places[places["place"] == place]
         seen, y = [mean(scores) for scores in of_place["scores"]], of_place["row"].map(at)
         axes.hlines(y, [one.low for one in seen], [one.high for one in seen], color=colour_of, linewidth=2)
@@ -213,9 +213,9 @@ def closed(figure: Figure) -> Figure:
 def loss_curve(losses: np.ndarray, axes: Axes) -> None:
     """Loss against iteration, faint as it is and smoothed over a twentieth of the run."""
     window = max(1, len(losses) // 20)
-    axes.plot(np.arange(1, len(losses) + 1), losses, color=OURS, alpha=0.3, linewidth=1)
+    axes.plot(np.arange(1, len(losses) + 1), losses, color=HERE, alpha=0.3, linewidth=1)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    axes.plot(np.arange(window, len(losses) + 1), smooth, color=OURS, linewidth=2)
+    axes.plot(np.arange(window, len(losses) + 1), smooth, color=HERE, linewidth=2)
     axes.set_xlabel("iteration")
     axes.set_ylabel("loss")
     axes.spines[["top", "right"]].set_visible(False)

@@ -27,7 +27,7 @@ RESULT = "result"  # the tag of cells whose tables and pictures are shown in bot
 PICTURES = "pictures"  # the folder with those of `results/README.md`
 
 INTRODUCTION = """Made by `python -m bisenet report` of what the notebooks store. `index.html`, made beside it, shows
-also what you have executed; [`results.csv`](results.csv) has a line for each run and timing;
+also what you have executed; [`results.csv`](results.csv) has a line for each run and each speed;
 [records](records/README.md) says what lies where."""
 
 KEY = """GFLOPs agree to the last printed digit, or within 0.1 %. A gain, in points of mIoU over the base of its table,

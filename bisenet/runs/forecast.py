@@ -21,7 +21,7 @@ from bisenet.execution import Execution
 from bisenet.runs.clock import between, clock_of
 from bisenet.runs.memory import attempt, let_go
 from bisenet.runs.plan import Run
-from bisenet.runs.provenance import describe_device
+from bisenet.runs.provenance import describe_device, where_measured
 from bisenet.runs.store import yours
 from bisenet.runs.training import lacks
 
@@ -94,8 +94,7 @@ def forecast_runs(
     fabric, parts = execution.alone(), devices * execution.accumulation
     timings = {key: _timed(run, fabric, parts) for key, run in {_kind(run): run for run in able}.items()}
     let_go(fabric.device)
-    described = describe_device(fabric.device)
-    device = described.get("gpu") or f"{described['cpu']}, {torch.get_num_threads()} threads"
+    device = where_measured({"device": describe_device(fabric.device), "threads": torch.get_num_threads()})
     how = "" if all(timing.whole for timing in timings.values()) else ", timed at fewer pixels"
     starts = notebooks + (len(able) / processes if processes > 1 else 0)  # each run then has a process of its own
     overhead = starts * start() + reading + time.perf_counter() - began if able else 0.0

@@ -96,7 +96,7 @@ def _fitting(run: Run, execution: Execution, fabric: Fabric) -> Execution:
 
 
 def pace_of(moments: dict[int, float]) -> tuple[int, float]:
-    """After how many iterations, and seconds for each: of the second half, never the first. Moments by iterations."""
+    """Iterations done when the second half begins, never none, and seconds of each in it; moments by iterations."""
     done = max(moments)
     since = max(seen for seen in moments if seen <= max(1, done // 2))
     return since, (moments[done] - moments[since]) / (done - since)

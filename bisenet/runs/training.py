@@ -295,9 +295,9 @@ def _resolved(execution: Execution, fabric: Fabric) -> dict[str, Any]:
     }
 
 
-def thin(losses: np.ndarray, points: int = 200) -> dict[str, list[float]]:
-    """The loss curve as means over at most `points` stretches: `iteration` (the last of a stretch) and `loss`."""
-    stretches = np.array_split(losses.astype(np.float64), min(points, len(losses)))
+def thin(losses: np.ndarray) -> dict[str, list[float]]:
+    """The loss curve as means over at most 200 stretches: `iteration` (the last of a stretch) and `loss`."""
+    stretches = np.array_split(losses.astype(np.float64), min(200, len(losses)))
     ends = np.cumsum([len(stretch) for stretch in stretches])
     return {"iteration": ends.tolist(), "loss": [round(float(stretch.mean()), 5) for stretch in stretches]}
 

@@ -10,7 +10,7 @@ import torch
 
 from bisenet.config import Size, choose
 from bisenet.data.places import check_writable
-from bisenet.files import write_json
+from bisenet.files import first_line, write_json
 from bisenet.inference import engines
 from bisenet.runs.clock import clock_of
 from bisenet.runs.memory import let_go
@@ -80,7 +80,7 @@ def bench(
         try:
             seconds = _timed(network, device, machine, iterations, limit)
         except (ImportError, RuntimeError, ValueError) as error:  # out of memory is a RuntimeError
-            record["failed"][network.name] = str(error).partition("\n")[0]
+            record["failed"][network.name] = first_line(error)
             print(f"{network.name:16} failed: {record['failed'][network.name]}", flush=True)
             failed.append(network.name)
         else:
@@ -151,7 +151,7 @@ def _timed(
 
 
 def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str, Any]) -> dict[str, Any]:
-    """`timing` is that of the paper's protocol, which ends with logits; `with_argmax` goes on to the classes.
+    """`timing` is that of the paper's protocol, which ends with logits; of the `stages` the last goes on to classes.
 
     `gflop` is the arithmetic of the network alone, two for each multiply-accumulate.
     """
@@ -160,7 +160,6 @@ def _entry(network: Network, frame: Size, seconds: np.ndarray, process: dict[str
         "input_size": list(network.seen_of(frame)),
         "gflop": 2 * peers.cost(network, frame).gmacs,
         "timing": rounded(timing(seconds[:, :3].sum(1))),
-        "with_argmax": rounded(timing(seconds.sum(1))),
         "stages": {stage: rounded(timing(of_stage)) for stage, of_stage in zip(STAGES, seconds.T, strict=True)},
         "process": process,
     }

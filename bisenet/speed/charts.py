@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from bisenet.report.charts import BAD, PAPER, closed
 from bisenet.speed.machine import where_measured
+from bisenet.speed.protocol import WAY_STAGES
 
 RED = BAD  # the paper's Figure 1 has its own networks in red
 
@@ -110,10 +111,10 @@ def _side(offset: float, below: str, at: str, above: str) -> str:
 
 def ways(record: Mapping[str, Any]) -> Figure:
     """A record of `ways.time_ways`: every way as a bar, those here divided by the shares of their stages."""
-    ordered = sorted(record["ways"].values(), key=lambda way: -way["whole"]["median"])
+    ordered = sorted(record["ways"].items(), key=lambda item: -item[1]["whole"]["median"])
     figure, axes = plt.subplots(figsize=(7.5, 0.35 * len(ordered) + 1), layout="constrained")
-    colours = {"resize": "tab:green", "network": "tab:blue", "classes": "tab:orange"}
-    for place, way in enumerate(ordered):
+    colours = dict(zip(WAY_STAGES, ("tab:green", "tab:blue", "tab:orange"), strict=True))
+    for place, (_, way) in enumerate(ordered):
         whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
         left = 0.0
         for stage, ms in stages.items():
@@ -127,7 +128,7 @@ def ways(record: Mapping[str, Any]) -> Figure:
     handles = [Patch(color=colour, label=stage) for stage, colour in colours.items()]
     handles.append(Patch(facecolor="0.9", edgecolor="0.5", hatch="///", label="one graph"))
     axes.legend(handles=handles, loc="upper right", fontsize=8)
-    axes.set_yticks(range(len(ordered)), [f"{way['kind']}, {way['engine']}, {way['precision']}" for way in ordered])
+    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
     axes.set_title(where_measured(record), fontsize=9)
     axes.set_xlabel("ms a frame of 2048x1024: median, and 5 % to 95 %")
     axes.margins(x=0.08)

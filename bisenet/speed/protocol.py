@@ -89,6 +89,8 @@ def _repeat(
 
 
 STAGES = ("resize", "network", "upsample", "argmax")
+PLAIN = "plain, 32-true"  # the loop that others of `training_steps` are compared with
+WAY_STAGES = ("resize", "network", "classes")  # of this package's own, where the class is found in one pass
 
 
 def through(network: Callable[[Tensor], Tensor], frame: Tensor, size: Size) -> Way:
@@ -126,4 +128,9 @@ def share_of_peak(entry: Mapping[str, Any], precision: str) -> float:
     """
     if "gflop" not in entry or (peak := entry["process"]["peak"]).get("precision", "fp32") != precision:
         return math.nan
-    return 100_000 * float(entry["gflop"] / entry["stages"]["network"]["median"] / peak["gflops"])
+    return percent_of_peak(entry["gflop"], entry["stages"]["network"]["median"], peak)
+
+
+def percent_of_peak(gflop: float, ms: float, peak: Mapping[str, Any]) -> float:
+    """What so much arithmetic in so many milliseconds is of a peak (`machine.machine_peak`)."""
+    return 100_000 * float(gflop / ms / peak["gflops"])

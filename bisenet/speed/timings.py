@@ -13,10 +13,9 @@ from bisenet.report.ablations import number
 from bisenet.report.verdict import NOT_RUN
 from bisenet.speed.machine import where_measured
 from bisenet.speed.peers import NETWORKS
-from bisenet.speed.protocol import share_of_peak, timing_of
+from bisenet.speed.protocol import PLAIN, WAY_STAGES, percent_of_peak, share_of_peak, timing_of
 
 FEW = 20  # of fewer frames percentiles are no more than the extremes, and are not shown
-STAGES = ("resize", "network", "classes")
 
 
 def measured(record: Mapping[str, Any], gflops: Mapping[str, float]) -> pd.DataFrame:
@@ -143,8 +142,9 @@ def best(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def our_ways(record: Mapping[str, Any]) -> pd.DataFrame:
     """Every way for reading, the fastest first: time and its spread, stages, share of the peak, memory, mIoU."""
-    ordered = sorted(record["ways"].values(), key=lambda way: way["whole"]["median"])
-    table = pd.DataFrame([_line(way, record) for way in ordered]).set_index("way")
+    ordered = sorted(record["ways"].items(), key=lambda item: item[1]["whole"]["median"])
+    table = pd.DataFrame.from_dict({name: _line(way, record) for name, way in ordered}, orient="index")
+    table = table.rename_axis("way")
     return table.loc[:, (table != "").any()]
 
 
@@ -152,17 +152,15 @@ def _line(way: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
     whole, stages = way["whole"], {name: of["median"] for name, of in way.get("stages", {}).items()}
     network = stages.get("network", math.nan)
     peak = record["peaks"].get(way["precision"], {"gflops": math.nan})
-    share = 100_000 * record["gflop"] / network / peak["gflops"]
     numbers = {
-        **{f"{name} ms": stages.get(name, math.nan) for name in STAGES},
-        "network, % of peak": share,
+        **{f"{name} ms": stages.get(name, math.nan) for name in WAY_STAGES},
+        "network, % of peak": percent_of_peak(record["gflop"], network, peak),
         "memory GiB": way.get("memory", math.nan) / 2**30,
         **{f"{name}, mIoU %": _miou(way, name) for name in ("streets", "camvid")},
         "pixels as plain %": 100 * _answers(way, "streets").get("same", math.nan),
         "load again s": way.get("load again", math.nan),
     }
     return {
-        "way": f"{way['kind']}, {way['engine']}, {way['precision']}",
         "ms a frame (5 % to 95 %)": f"{whole['median']:.1f} ({whole['low']:.1f} to {whole['high']:.1f})",
         "frames": str(whole["iterations"]),
         "FPS": f"{1000 / whole['median']:.2f}",
@@ -234,19 +232,19 @@ def _met(goal: str, reached: float) -> str:
     return "yes" if (reached <= float(limit) if kind == "most" else reached >= float(limit)) else "no"
 
 
-def slowest_layers(record: Mapping[str, Any], count: int = 10) -> pd.DataFrame:
-    """The convolutions that take most of OpenVINO's time in fp32, the slowest first; none where that was not timed."""
+def slowest_layers(record: Mapping[str, Any]) -> pd.DataFrame:
+    """The ten convolutions that take most of OpenVINO's time in fp32, slowest first; none where that was not timed."""
     layers = [layer for layer in record["layers"] if "openvino_ms" in layer]
     network = sum(layer["openvino_ms"] for layer in layers)
     lines = {}
-    for layer in sorted(layers, key=lambda layer: -layer["openvino_ms"])[:count]:
+    for layer in sorted(layers, key=lambda layer: -layer["openvino_ms"])[:10]:
         pace = 1000 * layer["gflop"] / layer["openvino_ms"]
         lines[layer["layer"]] = {
             "ms": number(layer["openvino_ms"]),
             "% of all convolutions": number(100 * layer["openvino_ms"] / network, 1),
             "GFLOP": number(layer["gflop"]),
             "GFLOP/s": number(pace, 0),
-            "% of peak": number(100 * pace / record["peak"]["gflops"], 0),
+            "% of peak": number(100 * pace / record["peaks"]["fp32"]["gflops"], 0),
             "FLOP for each byte": number(1e9 * layer["gflop"] / layer["bytes"], 0),
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("convolution, in OpenVINO")
@@ -262,7 +260,7 @@ def batches(record: Mapping[str, Any]) -> pd.DataFrame:
 
 def training(record: Mapping[str, Any]) -> pd.DataFrame:
     """A record of `training_steps.time_steps` for reading: one line a loop."""
-    plain = record["loops"]["plain, 32-true"]["loss"]
+    plain = record["loops"][PLAIN]["loss"]
     lines = {
         name.replace("ours", "here"): {
             "steps a second": number(1000 / loop["timing"]["median"], 3),

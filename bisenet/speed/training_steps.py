@@ -30,13 +30,12 @@ from bisenet.files import write_json
 from bisenet.model import BiSeNetV2
 from bisenet.runs import provenance
 from bisenet.speed import bench
-from bisenet.speed.machine import machine_peak, moment, process_of, slug, where_measured
-from bisenet.speed.protocol import SpeedRecord, check, rounded, timing
+from bisenet.speed.machine import moment, process_of, slug, where_measured
+from bisenet.speed.protocol import PLAIN, SpeedRecord, check, rounded, timing
 from bisenet.train import TrainConfig, make_optimizer, prepare, step
 
 ITERATIONS, WARM_UP = 20, 2  # of each; those that warm up are not counted
 ROW, CLASSES = "table_2.ohem", 11  # the paper's final network and loss, the classes of CamVid
-PLAIN = "plain, 32-true"
 
 # What a notebook's word `scale` means, as in `bench.EFFORT`.
 EFFORT: dict[str, dict[str, Any]] = {
@@ -125,7 +124,7 @@ def time_steps(
     device = torch.device("cpu")
     record: SpeedRecord = {"device": provenance.describe_device(device), "threads": torch.get_num_threads()}
     record |= {"row": ROW, "classes": CLASSES, "batch": batch, "size": list(size), "warm_up": WARM_UP}
-    record |= {**moment(), "peak": machine_peak(device), "process": process_of(device)}
+    record |= {**moment(), "process": process_of(device)}
     auto = Execution("cpu").resolved_precision
     loops: dict[str, Precision | None] = {PLAIN: None, "ours, 32-true": "32-true", f"ours, {auto}": auto}
     seconds, losses = _in_turn(loops, batch, size, iterations)

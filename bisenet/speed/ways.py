@@ -40,7 +40,17 @@ from bisenet.speed.disk import FRAMES, time_start, time_video
 from bisenet.speed.layers import layers
 from bisenet.speed.machine import device_here, machine_of, machine_peak, moment, process_of, slug, where_measured
 from bisenet.speed.peers import FRAME, public
-from bisenet.speed.protocol import ITERATIONS, SpeedRecord, Way, check, resize, rounded, time_in_turn, timing
+from bisenet.speed.protocol import (
+    ITERATIONS,
+    WAY_STAGES,
+    SpeedRecord,
+    Way,
+    check,
+    resize,
+    rounded,
+    time_in_turn,
+    timing,
+)
 
 BATCHES = (1, 2, 4, 8)
 CALIBRATION = 64  # embedded scenes, of the training split
@@ -159,7 +169,7 @@ def _limits(device: torch.device, size: Size, possible: list[Kind]) -> dict[str,
     floats = dict.fromkeys(kind.precision for kind in possible if kind.precision != "int8")
     peaks = {precision: machine_peak(device, precision) for precision in floats}
     gflop = 2 * cost.count(BiSeNetV2.load(SHIPPED_WEIGHTS), size).gmacs
-    of_device = {"peaks": peaks, "peak": peaks["fp32"], "int8_instructions": cpu_multiplies_int8(device)}
+    of_device = {"peaks": peaks, "int8_instructions": cpu_multiplies_int8(device)}
     return {**of_device, "gflop": gflop, "layers": layers(size, device)}
 
 
@@ -213,9 +223,9 @@ def _ways(
             ways[str(kind)] = normalised, {"whole": _straightforward(kind, normalised, size)}
             continue
         segmenter = segmenters[kind]
-        stages: dict[str, Callable[[Any], Any]] = {"resize": segmenter.seen, "network": segmenter.network_alone}
+        stages = (segmenter.seen, segmenter.network_alone, lambda logits: class_map(logits[0], frame))
         ways[str(kind)] = picture, {"whole": segmenter}
-        ways[f"{kind}, stages"] = pixels, stages | {"classes": lambda logits: class_map(logits[0], frame)}
+        ways[f"{kind}, stages"] = pixels, dict(zip(WAY_STAGES, stages, strict=True))
     return ways
 
 
@@ -230,7 +240,7 @@ def _entry(kind: Kind, seconds: dict[str, np.ndarray]) -> dict[str, Any]:
     whole = timing(seconds[str(kind)].sum(1))
     entry: dict[str, Any] = {**dataclasses.asdict(kind), "whole": rounded(whole)}
     if kind.kind == "segmenter":
-        stages = zip(("resize", "network", "classes"), seconds[f"{kind}, stages"].T, strict=True)
+        stages = zip(WAY_STAGES, seconds[f"{kind}, stages"].T, strict=True)
         entry["stages"] = {name: rounded(timing(of_stage)) for name, of_stage in stages}
     print(f"{kind!s:36} {whole.median:9.1f} ms ({whole.low:.1f} to {whole.high:.1f})", flush=True)
     return entry

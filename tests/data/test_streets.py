@@ -79,12 +79,7 @@ def test_the_baselines_learn_what_colours_and_patches_tell() -> None:
     y, x = np.mgrid[:32, :32]
     striped = colours[np.where(labels == 0, y, x) // 2 % 2]
     assert miou(baselines.by_colour([(striped, labels)], [(striped, labels)], 2)) < 60
-    assert miou(baselines.by_patch([(striped, labels)], [(striped, labels)], 2, each=500)) > 85
-
-
-def test_palette_gives_every_class_its_own_colour() -> None:
-    assert len(streets.CLASSES) == 19 and streets.PALETTE.shape == (19, 3)
-    assert len(np.unique(streets.PALETTE, axis=0)) == 19
+    assert miou(baselines.by_patch([(striped, labels)], [(striped, labels)], 2)) > 85
 
 
 @pytest.mark.parametrize(

@@ -312,11 +312,11 @@ READ: dict[str, Callable[[str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["today", "before 2020"])
 @pytest.mark.parametrize("kind", READ)
 @pytest.mark.parametrize("name", NAMES)
-def test_files_that_are_read(name: str, kind: str, old: bool, tmp_path: Path) -> None:
-    path = written(READ[kind](name), tmp_path / "named.anyhow", _use_new_zipfile_serialization=not old)
+def test_files_that_are_read(name: str, kind: str, tmp_path: Path) -> None:
+    before_2020 = kind == "prefix of a wrapper"  # as PyTorch wrote files then
+    path = written(READ[kind](name), tmp_path / "named.anyhow", _use_new_zipfile_serialization=not before_2020)
     model, _ = convert(path)
     theirs = network(name).state_dict()
     tolerance = 1e-3 if kind == "half precision" else 0

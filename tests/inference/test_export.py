@@ -192,7 +192,7 @@ def test_a_full_disk_is_an_error_and_does_not_end_the_process(to: str) -> None:
 
 def test_classes_that_are_none_disagree() -> None:
     graph, frames = export.Graph(SIZE, whole=True), torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
-    classes = Plain(NETWORK)(frames)
+    classes = Plain(NETWORK, SIZE)(frames)
     assert graph.difference(classes, NETWORK, frames) == 0
     for wrong in (classes + 19, classes[:, 1:], classes.long()):
         assert graph.difference(wrong, NETWORK, frames) == float("inf")

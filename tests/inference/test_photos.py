@@ -183,12 +183,19 @@ def test_errors_in_one_line(words, message, capsys):
     assert main(["predict", *words]) == 1
     said = capsys.readouterr().err.splitlines()
     assert any(message in line for line in said) and len(said) <= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.png", "--size", "512"], "'512' is no size such as 512x1024"),
+        (["https://example.org/a.jpg"], "is an address; nothing is fetched: download it"),
+    ],
+)
+def test_words_that_are_none(words, message, capsys):
     with pytest.raises(SystemExit):
-        main(["predict", "a.png", "--size", "512"])
-    assert "'512' is no size such as 512x1024" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["predict", "https://example.org/a.jpg"])
-    assert "is an address; nothing is fetched: download it" in capsys.readouterr().err
+        main(["predict", *words])
+    assert message in capsys.readouterr().err
 
 
 def test_no_network_is_loaded_for_files_that_cannot_be_read(fake, monkeypatch, capsys):

@@ -282,7 +282,6 @@ def test_int8_is_close() -> None:
     quantised = Segmenter(size=SIZE, engine="openvino", precision="int8", calibration=scenes)
     frame = scene((237, 411))
     same = quantised(frame) == plain_logits(frame).argmax(0)
-    print(f"int8: {same.float().mean():.4f} of the pixels as in fp32")
     assert same.float().mean() > 0.9
 
 

@@ -110,6 +110,6 @@ def test_plain_papermill_from_any_folder(tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     table = pd.read_csv(output_folder("streets", "smoke") / "table_2_components.csv")
     assert table["n"].tolist() == [1] * 7
-    assert np.allclose(table["gflops_ours"], table["gflops_paper"], rtol=1e-3)
+    assert np.allclose(table["gflops_here"], table["gflops_paper"], rtol=1e-3)
     for path in tmp_path.glob("runs/*/record.json"):
         assert miou(np.array(json.loads(path.read_text())["confusion"])) > 0

@@ -27,12 +27,12 @@ def test_comparison_of_recorded_and_missing_rows(of_mious):
     scores = [of_mious(100, 25), of_mious(25), of_mious(100, 100)]
     records = {row.id: of_row for row, of_row in zip(rows, scores, strict=False)}
     table = ablations.comparison(rows, records, {row.id: row.gflops for row in rows})
-    numbers = ["gain_paper", "gain", "gain_low", "gain_high", "gflops_paper", "gflops_ours"]
-    assert list(table.columns) == ["row", "miou_paper", "miou_ours", "miou_std", "n", *numbers]
-    assert table["miou_ours"].tolist()[:3] == [62.5, 25.0, 100.0]
+    numbers = ["gain_paper", "gain", "gain_low", "gain_high", "gflops_paper", "gflops_here"]
+    assert list(table.columns) == ["row", "miou_paper", "miou_here", "miou_std", "n", *numbers]
+    assert table["miou_here"].tolist()[:3] == [62.5, 25.0, 100.0]
     assert table["miou_std"][0] == pytest.approx(np.std([100, 25], ddof=1))
     assert np.isnan(table["miou_std"][1])
-    assert np.isnan(table["miou_ours"][3])
+    assert np.isnan(table["miou_here"][3])
     shown = ablations.show(table, rows, "x, y")
     assert shown["mIoU % here (x, y)"].tolist() == ["62.50 ± 53.03", "25.00", "100.00 ± 0.00", "not run"]
     assert shown["gain here"].tolist() == ["", "-37.50", "+37.50", "-"]

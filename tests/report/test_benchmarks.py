@@ -47,7 +47,7 @@ def test_our_scores_beside_the_paper_s_and_why_they_differ(record_of):
     records = {"table_2.ohem": [record, record]}
     table = benchmarks.beside("table_8", records)
     line = table.set_index("method").loc["BiSeNetV2"]
-    assert (line["miou_ours"], line["miou_std"], line["n"]) == (pytest.approx(50), 0, 2)
+    assert (line["miou_here"], line["miou_std"], line["n"]) == (pytest.approx(50), 0, 2)
     assert table["n"].sum() == 2  # the same row with other first weights is not this run
     why = benchmarks.differences("table_8", table, records, "camvid", "short").loc[("mIoU %", "BiSeNetV2")]
     reasons = "other budget and size, files at half the size"

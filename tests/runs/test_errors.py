@@ -47,7 +47,7 @@ def test_a_python_without_the_packages_says_so_in_one_line():
     assert done.stderr.startswith("bisenet cannot start: No module named ") and "activate the environ" in done.stderr
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, ImportError, AttributeError, KeyError, ZeroDivisionError, ValueError])
+@pytest.mark.parametrize("kind", [RuntimeError, KeyError, ValueError])
 def test_a_reader_that_fails_is_one_line(kind, monkeypatch, capsys, tmp_path):
     def broken(self, index):
         raise kind("a codec is missing\nand much more")

@@ -22,6 +22,8 @@ from bisenet.speed.machine import where_measured
 from bisenet.speed.peers import NETWORKS, Network
 from bisenet.speed.protocol import STAGES, Timing, resize, share_of_peak, through, time_in_turn, timing, timing_of
 
+pytestmark = pytest.mark.usefixtures("results")
+
 
 class Fake(nn.Module):
     """Writes down the sizes that it sees; its logits are at 1/8."""
@@ -33,12 +35,6 @@ class Fake(nn.Module):
     def forward(self, images):
         self.seen.append(tuple(images.shape))
         return images.new_zeros(1, 19, images.shape[2] // 8, images.shape[3] // 8)
-
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setenv("BISENET_RESULTS", str(tmp_path))
-    return tmp_path
 
 
 @pytest.fixture
@@ -101,7 +97,7 @@ def test_the_record_says_all_and_is_read_again(small, results, capsys):
     assert share_of_peak(entry, "fp32") == 0  # the fake network computes nothing
     timing = timing_of(entry)
     assert timing.iterations == 3 and timing.low <= timing.median <= timing.high
-    assert entry["with_argmax"]["median"] > timing.median and list(entry["stages"]) == list(STAGES)
+    assert list(entry["stages"]) == list(STAGES)
     table = timings.measured(record, dict.fromkeys((network.name for network in NETWORKS), 1.0)).set_index("network")
     assert table["fps"]["ENet"] == pytest.approx(1000 / timing.median)
     assert table["fps"].notna().sum() == 2
@@ -208,7 +204,7 @@ def test_the_pace_of_training_is_recorded_and_both_loops_have_one_loss(results):
     assert stored == {where_measured(made): json.loads(json.dumps(made))}
     plain, ours = made["loops"]["plain, 32-true"], made["loops"]["ours, 32-true"]
     assert ours["loss"] == pytest.approx(plain["loss"], rel=1e-5) and plain["times_as_fast"] == 1
-    assert plain["timing"]["iterations"] == 2 and {"peak", "threads", "row", "date", "load", "process"} < set(made)
+    assert plain["timing"]["iterations"] == 2 and {"threads", "row", "date", "load", "process"} < set(made)
     table = timings.training(made)
     assert float(table["steps a second"].iloc[0]) == pytest.approx(1000 / plain["timing"]["median"], rel=1e-2)
 

@@ -54,7 +54,7 @@ class Streets:
         "streets",
         CLASSES,
         PALETTE,
-        {"train": 2975, "val": 500, "tuning": 500, "train+val": 3475},  # as many as Cityscapes has
+        {"train": 2975, "val": 500, "tuning": 500},  # as many as Cityscapes has
         needs_files=False,
     )
     source = "rendered"
@@ -63,7 +63,7 @@ class Streets:
 
     def __init__(self, split: str, size: tuple[int, int]):
         self.size = size
-        self.scenes = [(self.SEEDS[part], i) for part in split.split("+") for i in range(self.info.splits[part])]
+        self.scenes = [(self.SEEDS[split], number) for number in range(self.info.splits[split])]
 
     def __len__(self) -> int:
         return len(self.scenes)
