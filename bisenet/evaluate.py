@@ -15,7 +15,6 @@ from typing import cast
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from bisenet.augment import to_size, to_tensor
 from bisenet.config import Size, choose
@@ -25,9 +24,9 @@ from bisenet.model import BiSeNetV2
 
 def confusion(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """int64 (K, K), rows are labels and columns predictions; ignored pixels are not counted."""
-    return multiclass_confusion_matrix(
-        predictions, labels.long(), num_classes, ignore_index=IGNORE, validate_args=False
-    )
+    counted = labels != IGNORE
+    pairs = num_classes * labels[counted].long() + predictions[counted]
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def iou(matrix: np.ndarray) -> np.ndarray:

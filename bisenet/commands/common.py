@@ -1,6 +1,6 @@
 """What several commands share: flags, and how scores are printed.
 
-What is for training is imported where it is used: Lightning and torchmetrics take twice as long to load as PyTorch.
+What is for training is imported where it is used: Lightning takes as long to load as PyTorch.
 """
 
 import argparse
