@@ -13,7 +13,7 @@ from bisenet.speed import bench, timings
 
 
 def write_results() -> Path:
-    """`results.csv` in the folder of results: a line for each run and each timing, by `kind`."""
+    """`results.csv` in the folder of results: a line for each run and each speed, by `kind`."""
     runs = pd.DataFrame([_line(record) | {"file": path.name} for path, record in published().records().items()])
     table = pd.concat([runs, timings.tidy(bench.shipped_folder())], ignore_index=True)
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")

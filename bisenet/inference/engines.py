@@ -218,13 +218,18 @@ def _inference(network: Callable[[Tensor], Tensor], device: torch.device, precis
 # --- other runtimes ---------------------------------------------------------------------------------------------
 
 
-@functools.cache
 def openvino_core() -> Any:
-    """The one `Core` of this process, never let go.
+    """The one `Core` that this package makes in a process, never let go.
 
     Each gives its thread a stack for signals. Two that are let go in the order in which they came leave the first one's
     stack in use although it is gone, and the next signal with a handler (Ctrl-C, a data loader's) ends the process.
     """
+    with ONE_AT_A_TIME:  # of two threads that ask first each would make one
+        return _core()
+
+
+@functools.cache
+def _core() -> Any:
     import openvino
 
     return openvino.Core()
