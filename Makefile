@@ -31,8 +31,8 @@ test: $(BIN)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q
-	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest -q -n 2 --dist loadscope --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 test-gpu: $(BIN)/ready
 	$(BIN)/python -c 'import torch, sys; sys.exit(not torch.cuda.is_available() and "PyTorch finds no GPU here")'
