@@ -27,6 +27,7 @@ $(BIN)/ready: pyproject.toml constraints.txt
 reproduce: $(BIN)/ready
 	$(BIN)/python -m bisenet reproduce --only quickstart table_1 table_2
 
+# Two at a time, since most tests use one core; those of a file share what they prepare, so they stay in one process.
 test: $(BIN)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
